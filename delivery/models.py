@@ -1,0 +1,176 @@
+"""Positions, exceptions and the log of deliveries. What goes well is never copied here."""
+
+import functools
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from kafkahub import ids
+from subscriptions.models import Subscription
+
+
+class PartitionPosition(models.Model):
+    """The floor of one partition, and who may move it.
+
+    ``epoch`` and ``owner`` together are the fence: a claim raises the one and renews the other,
+    and every later write names both, so a process that lost the partition changes nothing.
+    """
+
+    topic = models.CharField(max_length=249)
+    partition = models.IntegerField()
+    next_offset = models.BigIntegerField(help_text="Below it no lane owes anything.")
+    epoch = models.BigIntegerField(default=0)
+    owner = models.UUIDField(null=True)
+    generation = models.IntegerField(
+        default=1, help_text="Rises when the topic is recreated or its offsets go back."
+    )
+    checkpoint = models.BigIntegerField(
+        default=0, help_text="Number of the last checkpoint that wrote here."
+    )
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "partition_position"
+        constraints = [
+            models.UniqueConstraint(fields=["topic", "partition"], name="partition_position_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}] at {self.next_offset}"
+
+
+class ParkedDelivery(models.Model):
+    """One record set aside for one subscription because it failed while its endpoint was well."""
+
+    class State(models.TextChoices):
+        SCHEDULED = "scheduled"
+        SENDING = "sending"
+        DEAD = "dead"
+
+    class Reason(models.TextChoices):
+        FAILED = "failed"
+        EXHAUSTED = "exhausted"
+        UNDECODABLE = "undecodable"
+        TOO_LARGE = "too_large"
+        RESEND = "resend"
+
+    id = models.CharField(primary_key=True, max_length=40, help_text="The webhook-id.")
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="parked")
+    topic = models.CharField(max_length=249)
+    partition = models.IntegerField()
+    offset = models.BigIntegerField()
+    generation = models.IntegerField(default=1)
+    key = models.BinaryField(null=True)
+    record_time = models.DateTimeField(null=True)
+    body = models.BinaryField(
+        null=True, help_text="The exact bytes to send; null where none could be made."
+    )
+    headers = models.JSONField(
+        default=dict, help_text="Content type and the other headers the format gave."
+    )
+    grant_version = models.IntegerField(default=1)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.SCHEDULED)
+    reason = models.CharField(max_length=16, choices=Reason.choices, default=Reason.FAILED)
+    attempts = models.IntegerField(default=0, help_text="Attempts that counted.")
+    sends = models.IntegerField(default=0, help_text="Requests made, counted or not.")
+    first_failed_at = models.DateTimeField(db_default=Now())
+    next_attempt_at = models.DateTimeField(null=True)
+    last_outcome = models.CharField(max_length=32, blank=True)
+    last_status = models.IntegerField(null=True)
+    claimed_by = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True, help_text="When a dead letter is purged.")
+
+    class Meta:
+        db_table = "parked_delivery"
+        ordering = ["-first_failed_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscription", "topic", "partition", "generation", "offset"],
+                name="parked_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="dead") | Q(next_attempt_at__isnull=False),
+                name="parked_owed_is_scheduled",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="sending")
+                | Q(claimed_by__isnull=False, lease_until__isnull=False),
+                name="parked_sending_is_claimed",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at"], condition=Q(state="scheduled"), name="parked_due"
+            ),
+            models.Index(
+                fields=["lease_until"], condition=Q(state="sending"), name="parked_leases"
+            ),
+            models.Index(fields=["subscription", "-first_failed_at", "-id"], name="parked_listed"),
+            models.Index(fields=["topic", "partition", "offset"], name="parked_position"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.state}"
+
+
+class DeliveryAttempt(models.Model):
+    """One request and what came of it; daily range partitions by ``at``, written by COPY only.
+
+    The table and its partitions are made by SQL (``delivery/partitions.py``); rows are never
+    changed. The public id is ``att_`` over the time and the number, see ``public_id``.
+    """
+
+    class Kind(models.TextChoices):
+        FIRST = "first"
+        RETRY = "retry"
+        PROBE = "probe"
+        MANUAL = "manual"
+        TEST = "test"
+
+    PREFIX: ClassVar[str] = "att"
+
+    id = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField(help_text="End of the attempt.")
+    partner = models.CharField(max_length=40)
+    subscription = models.CharField(max_length=40)
+    endpoint = models.CharField(max_length=40)
+    delivery = models.CharField(max_length=40, help_text="The webhook-id.")
+    topic = models.CharField(max_length=249)
+    partition = models.IntegerField()
+    offset = models.BigIntegerField()
+    record_time = models.DateTimeField(null=True)
+    key = models.BinaryField(null=True)
+    number = models.IntegerField()
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    outcome = models.CharField(max_length=32)
+    outcome_class = models.CharField(max_length=12)
+    http_status = models.IntegerField(null=True)
+    duration_us = models.IntegerField()
+    timings_us = ArrayField(
+        models.IntegerField(),
+        help_text="dns, tcp, tls, sent, first_byte, body; each since the start",
+    )
+    reused = models.BooleanField(help_text="Sent on a connection kept alive.")
+    request_bytes = models.IntegerField()
+    response_excerpt = models.TextField(null=True)
+    response_note = models.CharField(max_length=16, null=True)
+    retry_after_s = models.IntegerField(null=True)
+    next_attempt_at = models.DateTimeField(null=True)
+    secret_ids = ArrayField(models.CharField(max_length=40))
+
+    class Meta:
+        managed = False
+        db_table = "delivery_attempt"
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.delivery} #{self.number} {self.outcome}"
+
+    @functools.cached_property
+    def public_id(self) -> str:
+        """Return ``att_`` + 26 characters: ``at`` in ms and ``id``, so that a look-up prunes days."""
+        return f"{self.PREFIX}_{ids.encode(int(self.at.timestamp() * 1000), self.id)}"

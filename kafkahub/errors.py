@@ -1,0 +1,183 @@
+"""Every error that may reach a user, as one tree.
+
+HubError                       code                   status
+├── Invalid                    validation_failed      400   one or more faults, each with its place
+├── Unauthenticated            unauthenticated        401
+├── Forbidden                  insufficient_scope     403
+├── NotFound                   not_found              404   unknown, foreign, deleted: the same
+├── Conflict                   conflict               409
+├── StaleVersion               stale_version          412
+├── TooLarge                   payload_too_large      413
+├── UnsupportedMedia           unsupported_media_type 415
+├── IdempotencyKeyReused       idempotency_key_reused 422
+├── RateLimited                rate_limited           429
+└── Unavailable                unavailable            503
+
+``code`` and ``status`` are promised, the text is not. Only ``problems.py`` knows HTTP bodies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input.
+
+    pointer  JSON pointer into the body (RFC 6901), or ``""`` for the whole
+    code     promised name of the kind of fault
+    message  what was wrong, what is allowed, how to mend it
+    more     further members of the fault, such as ``allowed``, ``nearest``, ``line``, ``column``
+    """
+
+    pointer: str
+    code: str
+    message: str
+    more: dict[str, object] = field(default_factory=dict)
+
+
+class HubError(Exception):
+    """Base of all errors of ours that a user may see."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.faults: Sequence[Fault] = ()
+
+
+class Invalid(HubError):
+    """The input cannot be taken; ``faults`` names everything that is wrong with it.
+
+    ``code`` of an instance is the fault's own code where all faults share one.
+    """
+
+    code = "validation_failed"
+    status = 400
+    title = "The request is not valid"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults[:3]))
+        self.faults = tuple(faults)
+        codes = {fault.code for fault in faults}
+        self.instance_code = codes.pop() if len(codes) == 1 else self.code
+
+
+class Unauthenticated(HubError):
+    """No credential, or one that is not accepted."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "Authentication is needed"
+
+
+class KeyExpired(Unauthenticated):
+    """The right secret of a key that has expired or was revoked."""
+
+    code = "key_expired"
+    title = "The API key is no longer valid"
+
+
+class Forbidden(HubError):
+    """The principal is known, and may not do this."""
+
+    code = "insufficient_scope"
+    status = 403
+    title = "The credential lacks a scope"
+
+
+class NotFound(HubError):
+    """Nothing there for this principal; never tells whether a stranger's thing exists."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing here that this credential may see.")
+
+
+class Conflict(HubError):
+    """The state of the object forbids this."""
+
+    code = "conflict"
+    status = 409
+    title = "The state does not allow this"
+
+
+class InUse(Conflict):
+    """Something else still needs the object."""
+
+    code = "in_use"
+    title = "The object is still in use"
+
+
+class LimitReached(Conflict):
+    """A cap on the number of objects is reached."""
+
+    code = "limit_reached"
+    title = "A limit is reached"
+
+
+class InProgress(Conflict):
+    """The same ``Idempotency-Key`` is being worked on right now."""
+
+    code = "in_progress"
+    title = "The first request is still running"
+
+
+class StaleVersion(HubError):
+    """``If-Match`` named another version than the object's."""
+
+    code = "stale_version"
+    status = 412
+    title = "The object has changed"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"The object is at version {version}; read it again, then repeat.")
+        self.version = version
+
+
+class TooLarge(HubError):
+    """The body is larger than what is taken."""
+
+    code = "payload_too_large"
+    status = 413
+    title = "The body is too large"
+
+
+class UnsupportedMedia(HubError):
+    """The body is of a kind that is not taken."""
+
+    code = "unsupported_media_type"
+    status = 415
+    title = "The content type is not supported"
+
+
+class IdempotencyKeyReused(HubError):
+    """An ``Idempotency-Key`` came again with another body."""
+
+    code = "idempotency_key_reused"
+    status = 422
+    title = "The Idempotency-Key was used for another request"
+
+
+class RateLimited(HubError):
+    """Too much in too short a time; ``retry_after_s`` says when to come again."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+
+
+class Unavailable(HubError):
+    """A part that this request needs is away; nothing was done."""
+
+    code = "unavailable"
+    status = 503
+    title = "Temporarily unavailable"

@@ -1,0 +1,22 @@
+"""Tables of partners, what they may see, and where they want it."""
+
+from subscriptions.models.audit import AuditEvent
+from subscriptions.models.endpoints import Endpoint, SigningSecret
+from subscriptions.models.lanes import LanePosition
+from subscriptions.models.operations import IdempotencyKey
+from subscriptions.models.partners import ApiKey, Partner
+from subscriptions.models.subscriptions import Subscription
+from subscriptions.models.topics import Grant, Topic
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "Endpoint",
+    "Grant",
+    "IdempotencyKey",
+    "LanePosition",
+    "Partner",
+    "SigningSecret",
+    "Subscription",
+    "Topic",
+]

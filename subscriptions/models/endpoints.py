@@ -1,0 +1,114 @@
+"""Partners' endpoints and the secrets that sign what is sent to them."""
+
+import functools
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+
+from kafkahub import clock, ids
+from kafkahub.fields import EncryptedField
+from subscriptions.models.partners import MAX_NAME, Partner
+
+MAX_URL = 2_048
+
+
+class Endpoint(models.Model):
+    """A URL of a partner, with the limits it asked for."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        DISABLED = "disabled"
+
+    class StatusReason(models.TextChoices):
+        NONE = ""
+        MANUAL = "manual"
+        OPERATOR = "operator"
+        GONE = "gone"
+
+    id = models.CharField(
+        primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "ep")
+    )
+    partner = models.ForeignKey(Partner, on_delete=models.CASCADE, related_name="endpoints")
+    name = models.CharField(max_length=MAX_NAME)
+    description = models.TextField(blank=True, max_length=2_000)
+    url = models.CharField(max_length=MAX_URL, help_text="In canonical form, as it is dialled.")
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
+    status_reason = models.CharField(
+        max_length=16, choices=StatusReason.choices, default=StatusReason.NONE, blank=True
+    )
+    timeout_ms = models.PositiveIntegerField(default=15_000)
+    connect_timeout_ms = models.PositiveIntegerField(default=5_000)
+    max_in_flight = models.PositiveIntegerField(default=32)
+    max_body_bytes = models.PositiveIntegerField(default=1024 * 1024)
+    headers = EncryptedField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="JSON object of custom header names and values.",
+    )
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.url})"
+
+
+class SigningSecretQuerySet(models.QuerySet["SigningSecret"]):
+    """Questions about signing secrets."""
+
+    def signing(self) -> Self:
+        """Return the secrets that sign now: active ones and those still in their overlap."""
+        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=clock.now()))
+
+
+class SigningSecret(models.Model):
+    """A secret of one endpoint; several sign at once while a rotation lasts."""
+
+    class Kind(models.TextChoices):
+        HMAC = "hmac"
+        ED25519 = "ed25519"
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        RETIRING = "retiring"
+        RETIRED = "retired"
+
+    id = models.CharField(
+        primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "sec")
+    )
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="secrets")
+    kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.HMAC)
+    secret = EncryptedField(editable=False, help_text="whsec_… or whsk_…")
+    public_key = models.CharField(
+        max_length=60, blank=True, editable=False, help_text="whpk_… of an ed25519 pair."
+    )
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it stops signing; empty while it is the active one."
+    )
+
+    objects = SigningSecretQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["endpoint", "kind"],
+                condition=Q(expires_at__isnull=True),
+                name="one_active_secret_a_kind",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+    @property
+    def status(self) -> Status:
+        if self.expires_at is None:
+            return self.Status.ACTIVE
+        return self.Status.RETIRING if self.expires_at > clock.now() else self.Status.RETIRED

@@ -1,0 +1,100 @@
+"""Partners and the API keys they come with."""
+
+import functools
+from typing import Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from kafkahub import clock, ids
+
+MAX_NAME = 100
+
+
+class Partner(models.Model):
+    """A company outside; the tenant that every owned object belongs to."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+
+    id = models.CharField(
+        primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "ptn")
+    )
+    name = models.CharField(max_length=MAX_NAME, unique=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
+    contact = models.EmailField(blank=True, help_text="Where notices go.")
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Questions about keys."""
+
+    def live(self) -> Self:
+        """Return the keys that are neither revoked nor expired."""
+        return self.filter(revoked_at__isnull=True, expires_at__gt=clock.now())
+
+
+class ApiKey(models.Model):
+    """A credential of a partner; the key itself is never stored, only its keyed hash."""
+
+    class Mode(models.TextChoices):
+        LIVE = "live"
+        TEST = "test"
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        EXPIRED = "expired"
+        REVOKED = "revoked"
+
+    id = models.CharField(
+        primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "key")
+    )
+    partner = models.ForeignKey(Partner, on_delete=models.CASCADE, related_name="keys")
+    public_id = models.CharField(max_length=12, unique=True, editable=False)
+    digest = models.BinaryField(editable=False, help_text="HMAC-SHA256 of the key under a pepper.")
+    pepper_id = models.CharField(max_length=32, editable=False)
+    name = models.CharField(max_length=MAX_NAME)
+    mode = models.CharField(max_length=4, choices=Mode.choices, default=Mode.LIVE)
+    scopes = ArrayField(models.CharField(max_length=300), default=list)
+    topics = ArrayField(
+        models.CharField(max_length=249),
+        null=True,
+        blank=True,
+        help_text="Topics the key is limited to; empty for all that the partner's grants allow.",
+    )
+    allowed_cidrs = ArrayField(models.CharField(max_length=50), default=list, blank=True)
+    created_by = models.CharField(max_length=100, editable=False)
+    not_before = models.DateTimeField(default=clock.now)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoke_reason = models.CharField(max_length=200, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_ip = models.GenericIPAddressField(null=True, editable=False)
+    last_used_agent = models.CharField(max_length=200, blank=True, editable=False)
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["partner", "name"], name="apikey_partner_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} (khk_{self.mode}_{self.public_id[:4]}…)"
+
+    @property
+    def status(self) -> Status:
+        if self.revoked_at is not None:
+            return self.Status.REVOKED
+        return self.Status.ACTIVE if self.expires_at > clock.now() else self.Status.EXPIRED
