@@ -172,5 +172,5 @@ class DeliveryAttempt(models.Model):
 
     @functools.cached_property
     def public_id(self) -> str:
-        """Return ``att_`` + 26 characters: ``at`` in ms and ``id``, so that a look-up prunes days."""
+        """Return ``att_`` + 26 characters: ``at`` in ms and ``id``, so a look-up prunes days."""
         return f"{self.PREFIX}_{ids.encode(int(self.at.timestamp() * 1000), self.id)}"

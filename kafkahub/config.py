@@ -55,7 +55,7 @@ class Config(BaseModel):
         description="Django's key for sessions and signatures, 50 characters or more."
     )
     encryption_keys: SecretStr = Field(
-        description="Key ring for secrets at rest: `kid:base64 of 32 bytes`, by comma; first writes."
+        description="Key ring for secrets at rest: `kid:base64 of 32 bytes`, …; the first writes."
     )
     key_peppers: SecretStr = Field(description="Key ring for API key hashes; the same form.")
     audit_keys: SecretStr = Field(description="Key ring for the audit chain; the same form.")
@@ -118,7 +118,7 @@ class Config(BaseModel):
     )
     egress_dns_servers: CommaList = Field(
         (),
-        description="DNS servers for endpoints, `address[:port]` by comma; by default the system's.",
+        description="DNS servers for endpoints, `address[:port]` by comma; default: the system's.",
     )
     egress_ca_file: Path | None = Field(
         None, description="CA certificates that sign endpoints'; by default Mozilla's list."
