@@ -5,6 +5,8 @@ HubError                       code                   status
 ├── Unauthenticated            unauthenticated        401
 ├── Forbidden                  insufficient_scope     403
 ├── NotFound                   not_found              404   unknown, foreign, deleted: the same
+├── MethodNotAllowed           method_not_allowed     405
+├── NotAcceptable              not_acceptable         406
 ├── Conflict                   conflict               409
 ├── StaleVersion               stale_version          412
 ├── TooLarge                   payload_too_large      413
@@ -54,18 +56,19 @@ class HubError(Exception):
 class Invalid(HubError):
     """The input cannot be taken; ``faults`` names everything that is wrong with it.
 
-    ``code`` of an instance is the fault's own code where all faults share one.
+    ``instance_code`` is ``code`` if given, else the faults' own where all of them share one. Where
+    ``code`` names the subject (``invalid_filter``), the faults' codes say what is wrong with it.
     """
 
     code = "validation_failed"
     status = 400
     title = "The request is not valid"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], *, code: str | None = None) -> None:
         super().__init__("; ".join(fault.message for fault in faults[:3]))
         self.faults = tuple(faults)
         codes = {fault.code for fault in faults}
-        self.instance_code = codes.pop() if len(codes) == 1 else self.code
+        self.instance_code = code or (codes.pop() if len(codes) == 1 else self.code)
 
 
 class Unauthenticated(HubError):
@@ -100,6 +103,22 @@ class NotFound(HubError):
 
     def __init__(self) -> None:
         super().__init__("There is nothing here that this credential may see.")
+
+
+class MethodNotAllowed(HubError):
+    """The route is there, and does not take this method."""
+
+    code = "method_not_allowed"
+    status = 405
+    title = "The method is not allowed here"
+
+
+class NotAcceptable(HubError):
+    """The client accepts nothing of what can be answered."""
+
+    code = "not_acceptable"
+    status = 406
+    title = "No acceptable content type"
 
 
 class Conflict(HubError):
