@@ -43,12 +43,17 @@ class PartitionPosition(models.Model):
 
 
 class ParkedDelivery(models.Model):
-    """One record set aside for one subscription because it failed while its endpoint was well."""
+    """One record set aside for one subscription because it failed while its endpoint was well.
+
+    A discarded row stays, without its body, as a mark until its lane has passed the offset: a
+    re-read after a crash would send the record otherwise.
+    """
 
     class State(models.TextChoices):
         SCHEDULED = "scheduled"
         SENDING = "sending"
         DEAD = "dead"
+        DISCARDED = "discarded"
 
     class Reason(models.TextChoices):
         FAILED = "failed"
@@ -56,6 +61,7 @@ class ParkedDelivery(models.Model):
         UNDECODABLE = "undecodable"
         TOO_LARGE = "too_large"
         RESEND = "resend"
+        TEST = "test"
 
     id = models.CharField(primary_key=True, max_length=40, help_text="The webhook-id.")
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="parked")
@@ -93,7 +99,7 @@ class ParkedDelivery(models.Model):
                 name="parked_once",
             ),
             models.CheckConstraint(
-                condition=Q(state="dead") | Q(next_attempt_at__isnull=False),
+                condition=Q(state__in=["dead", "discarded"]) | Q(next_attempt_at__isnull=False),
                 name="parked_owed_is_scheduled",
             ),
             models.CheckConstraint(
@@ -104,13 +110,19 @@ class ParkedDelivery(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["next_attempt_at"], condition=Q(state="scheduled"), name="parked_due"
+                fields=["subscription", "next_attempt_at"],
+                condition=Q(state="scheduled"),
+                name="parked_due",
             ),
             models.Index(
                 fields=["lease_until"], condition=Q(state="sending"), name="parked_leases"
             ),
             models.Index(fields=["subscription", "-first_failed_at", "-id"], name="parked_listed"),
             models.Index(fields=["topic", "partition", "offset"], name="parked_position"),
+            models.Index(fields=["expires_at"], condition=Q(state="dead"), name="parked_expiring"),
+            models.Index(
+                fields=["topic", "partition"], condition=Q(state="discarded"), name="parked_marks"
+            ),
         ]
 
     def __str__(self) -> str:
