@@ -28,6 +28,6 @@ DROP FUNCTION audit_refuse();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("subscriptions", "0001_initial")]
+    dependencies = [("subscriptions", "0002_access_version")]
 
     operations = [migrations.RunSQL(CREATE, DROP)]
