@@ -50,6 +50,8 @@ class HmacSigner:
     __slots__ = ("_inner", "_outer")
 
     def __init__(self, key: bytes) -> None:
+        if len(key) > SECRET_MAX_BYTES:
+            raise ValueError(f"the secret has more than {SECRET_MAX_BYTES} bytes")
         block = key.ljust(_BLOCK_BYTES, b"\0")
         self._inner = hashlib.sha256(block.translate(_INNER_PAD))
         self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
