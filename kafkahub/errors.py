@@ -4,6 +4,7 @@ HubError                       code                   status
 ├── Invalid                    validation_failed      400   one or more faults, each with its place
 ├── Unauthenticated            unauthenticated        401
 ├── Forbidden                  insufficient_scope     403
+│   └── ActionNotGranted       action_not_granted     403
 ├── NotFound                   not_found              404   unknown, foreign, deleted: the same
 ├── MethodNotAllowed           method_not_allowed     405
 ├── NotAcceptable              not_acceptable         406
@@ -92,6 +93,13 @@ class Forbidden(HubError):
     code = "insufficient_scope"
     status = 403
     title = "The credential lacks a scope"
+
+
+class ActionNotGranted(Forbidden):
+    """The partner may see the topic, in the other action only."""
+
+    code = "action_not_granted"
+    title = "The grant does not include this action"
 
 
 class NotFound(HubError):
