@@ -1,0 +1,82 @@
+"""The door to records: who may see which, and in which form.
+
+Every way out goes through here: webhooks, streams, reads, replays, parked records and previews.
+No other module decides whether a record may leave, or turns it into what a partner sees.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from kafkahub.errors import ActionNotGranted, NotFound
+from kafkahub.kafka.record import Record
+from subscriptions.grants import Action, Grant, Grants, Principal
+
+
+class TopicFacts(Protocol):
+    """What access needs to know of an exposed topic."""
+
+    @property
+    def is_sandbox(self) -> bool: ...
+
+    @property
+    def is_enabled(self) -> bool: ...
+
+
+def authorize(
+    principal: Principal,
+    topic: str,
+    action: Action,
+    *,
+    grants: Grants,
+    topics: Mapping[str, TopicFacts],
+    now_ms: int,
+) -> Grant:
+    """Return the grant that lets the principal do this on the topic.
+
+    Raises NotFound alike for a topic that is unknown, switched off, ungranted, of the other mode,
+    outside the credential's list, or whose grant has ended: nobody learns which names exist.
+    Raises ActionNotGranted where the partner holds a living grant for the other action.
+    Scopes are the caller's: they belong to the door, not to the topic.
+    """
+    facts = topics.get(topic)
+    wanted = _living(grants.get((principal.partner, topic, action)), now_ms)
+    other = _living(grants.get((principal.partner, topic, _OTHER[action])), now_ms)
+    if facts is None or not _is_visible(principal, topic, facts):
+        raise NotFound
+    if wanted is not None:
+        return wanted
+    if other is not None:
+        raise ActionNotGranted(f"The grant on {topic} does not include {action}.")
+    raise NotFound
+
+
+def authorize_and_project(record: Record, grant: Grant, now_ms: int) -> Record | None:
+    """Return what the grant's partner may see of ``record``, or None for nothing.
+
+    now_ms  Unix time in ms
+
+    The same object comes back where the grant changes nothing. The caller of a None learns no
+    reason, and must give none.
+    """
+    if grant.action != "read" or grant.topic != record.topic:
+        return None
+    if not grant.is_alive(now_ms):
+        return None
+    return record
+
+
+_OTHER: Mapping[Action, Action] = {"read": "write", "write": "read"}
+
+
+def _living(grant: Grant | None, now_ms: int) -> Grant | None:
+    return grant if grant is not None and grant.is_alive(now_ms) else None
+
+
+def _is_visible(principal: Principal, topic: str, facts: TopicFacts) -> bool:
+    """Return whether the topic exists for this principal at all.
+
+    Only keys have a mode: operators and our own processes look after both kinds of topic.
+    """
+    if not facts.is_enabled or not principal.reaches(topic):
+        return False
+    return principal.kind != "key" or facts.is_sandbox == (principal.mode == "test")

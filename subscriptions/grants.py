@@ -1,0 +1,63 @@
+"""Who is authenticated, and what a partner may do: frozen values without rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["read", "write"]
+PrincipalKind = Literal["key", "operator", "system"]
+Mode = Literal["live", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A partner may read or write a topic.
+
+    version         rises with every change; what was projected under an older one is made anew
+    valid_until_ms  Unix time in ms from which it is over, or None for no end
+    """
+
+    id: str
+    partner: str
+    topic: str
+    action: Action
+    version: int
+    valid_until_ms: int | None = None
+
+    def is_alive(self, now_ms: int) -> bool:
+        """Return whether the grant is in force at this Unix time in ms."""
+        return self.valid_until_ms is None or now_ms < self.valid_until_ms
+
+
+GrantKey = tuple[str, str, str]
+"""Partner, topic, action."""
+Grants = Mapping[GrantKey, Grant]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whoever is authenticated now.
+
+    partner        the tenant; ``""`` for an operator who named none
+    id, name       of the key, operator or process
+    mode           a test principal sees sandbox topics only, a live one only the others
+    topics         names it is limited to, or None for all that the grants allow
+    expires_at_ms  Unix time in ms at which the credential ends
+    """
+
+    partner: str
+    kind: PrincipalKind
+    id: str
+    name: str
+    mode: Mode
+    scopes: frozenset[str]
+    topics: frozenset[str] | None
+    expires_at_ms: int
+
+    def has(self, scope: str) -> bool:
+        """Return whether the principal holds exactly this scope."""
+        return scope in self.scopes
+
+    def reaches(self, topic: str) -> bool:
+        """Return whether its topic list lets it see this topic; says nothing of grants."""
+        return self.topics is None or topic in self.topics
