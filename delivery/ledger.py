@@ -1,0 +1,450 @@
+"""All SQL of attempts and parked rows: written, claimed, finished; each query names its index.
+
+Everything here runs on a psycopg connection that is handed in. Functions that take a cursor join
+the caller's transaction; those that take a connection are meant for one in autocommit mode.
+Leases and schedules are on PostgreSQL's clock: the caller gives durations, never times.
+"""
+
+import functools
+import re
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg import Connection, Cursor
+
+Conn = Connection[tuple[Any, ...]]
+"""Any: rows of plain cursors have the types of their query, which mypy cannot see."""
+Cur = Cursor[tuple[Any, ...]]
+
+TEST_PREFIX = "tst_"
+"""Ids of test deliveries begin so: one attempt, then the row goes, whatever came of it."""
+MAX_KEY_BYTES = 1_024
+"""Longest key in the attempt log; a longer one is cut, for a key may be as large as a record."""
+MAX_TIME_MS = 253_402_300_799_999
+"""The end of the year 9999. A producer may write any time; one beyond is logged as none."""
+
+
+class AttemptRow(NamedTuple):
+    """One line of the attempt log, in the order of COPY.
+
+    at_us, next_attempt_us  Unix time in µs on PostgreSQL's clock, see ``clock_us``
+    record_time_ms          Kafka's time of the record, Unix ms
+    timings_us              dns, tcp, tls, sent, first byte, body; each since the start
+    """
+
+    at_us: int
+    partner: str
+    subscription: str
+    endpoint: str
+    delivery: str
+    topic: str
+    partition: int
+    offset: int
+    record_time_ms: int | None
+    key: bytes | None
+    number: int
+    kind: str
+    outcome: str
+    outcome_class: str
+    http_status: int | None
+    duration_us: int
+    timings_us: tuple[int, ...]
+    reused: bool
+    request_bytes: int
+    response_excerpt: str | None
+    response_note: str | None
+    retry_after_s: int | None
+    next_attempt_us: int | None
+    secret_ids: tuple[str, ...]
+
+
+class ParkedRow(NamedTuple):
+    """A record to be set aside.
+
+    body      the exact bytes to send; None where none could be made, then it must be ``dead``
+    delay_s   time to the next attempt; None for ``dead``
+    """
+
+    id: str
+    subscription: str
+    topic: str
+    partition: int
+    offset: int
+    generation: int
+    key: bytes | None
+    record_time_ms: int | None
+    body: bytes | None
+    headers: Mapping[str, str]
+    grant_version: int
+    state: str
+    reason: str
+    attempts: int
+    sends: int
+    delay_s: float | None
+    last_outcome: str
+    last_status: int | None
+
+
+class DueRow(NamedTuple):
+    """A parked row that its claimer may send now.
+
+    reason    ``resend`` makes the attempt's kind ``manual``, ``test`` makes it ``test``
+    attempts  attempts that counted; ``sends`` requests made, counted or not
+    """
+
+    id: str
+    subscription: str
+    topic: str
+    partition: int
+    offset: int
+    generation: int
+    key: bytes | None
+    record_time_ms: int | None
+    body: bytes
+    headers: dict[str, str]
+    grant_version: int
+    reason: str
+    attempts: int
+    sends: int
+
+
+class Later(NamedTuple):
+    """A claimed row that is tried again ``delay_s`` from now."""
+
+    id: str
+    delay_s: float
+    outcome: str
+    status: int | None
+    attempts: int
+    sends: int
+
+
+class Dead(NamedTuple):
+    """A claimed row that is not tried again by itself; ``reason`` is one of ParkedDelivery's."""
+
+    id: str
+    reason: str
+    outcome: str
+    status: int | None
+    attempts: int
+    sends: int
+
+
+COPY = """
+COPY delivery_attempt (at, partner, subscription, endpoint, delivery, topic, partition, "offset",
+    record_time, key, number, kind, outcome, outcome_class, http_status, duration_us, timings_us,
+    reused, request_bytes, response_excerpt, response_note, retry_after_s, next_attempt_at,
+    secret_ids) FROM STDIN
+"""
+
+# FOR KEY SHARE makes a deletion of the subscription wait, or leaves the row out if it was first:
+# a foreign key error would cost the whole checkpoint.
+PARK = """
+INSERT INTO parked_delivery
+       (id, subscription_id, topic, partition, "offset", generation, key, record_time, body,
+        headers, grant_version, state, reason, attempts, sends, first_failed_at, next_attempt_at,
+        last_outcome, last_status, expires_at)
+SELECT r.id, r.subscription, r.topic, r.partition, r."offset", r.generation, r.key,
+       to_timestamp(r.record_time_ms / 1000.0), r.body, r.headers::jsonb, r.grant_version, r.state,
+       r.reason, r.attempts, r.sends, now(), now() + make_interval(secs => r.delay_s),
+       r.last_outcome, r.last_status,
+       CASE WHEN r.state = 'dead' THEN now() + make_interval(days => %(kept_days)s) END
+  FROM unnest(%(id)s::text[], %(subscription)s::text[], %(topic)s::text[], %(partition)s::int[],
+              %(offset)s::bigint[], %(generation)s::int[], %(key)s::bytea[],
+              %(record_time_ms)s::bigint[], %(body)s::bytea[], %(headers)s::text[],
+              %(grant_version)s::int[], %(state)s::text[], %(reason)s::text[], %(attempts)s::int[],
+              %(sends)s::int[], %(delay_s)s::float8[], %(last_outcome)s::text[],
+              %(last_status)s::int[])
+       AS r (id, subscription, topic, partition, "offset", generation, key, record_time_ms, body,
+             headers, grant_version, state, reason, attempts, sends, delay_s, last_outcome,
+             last_status)
+  JOIN subscriptions_subscription s ON s.id = r.subscription
+   FOR KEY SHARE OF s
+ON CONFLICT DO NOTHING
+RETURNING id
+"""  # parked_once (subscription, topic, partition, generation, offset) and the primary key
+
+# One look-up a subscription, so that rows nobody may send now (a paused subscription, an open
+# breaker) are never read, and no subscription's rows stand before another's.
+CLAIM_DUE = """
+WITH due AS MATERIALIZED (
+    SELECT p.id
+      FROM unnest(%(subscriptions)s::text[]) AS o (subscription)
+      CROSS JOIN LATERAL (
+          SELECT id FROM parked_delivery
+           WHERE subscription_id = o.subscription AND state = 'scheduled'
+             AND next_attempt_at <= now()
+           ORDER BY next_attempt_at LIMIT %(each)s
+             FOR UPDATE SKIP LOCKED) p
+     LIMIT %(limit)s
+), lost AS MATERIALIZED (
+    SELECT id FROM parked_delivery
+     WHERE state = 'sending' AND lease_until < now()
+       AND subscription_id = ANY(%(subscriptions)s::text[])
+     LIMIT %(limit)s
+       FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE parked_delivery p
+       SET state = 'sending', claimed_by = %(owner)s,
+           lease_until = now() + make_interval(secs => %(lease_s)s)
+      FROM (SELECT id FROM due UNION ALL SELECT id FROM lost) c
+     WHERE p.id = c.id
+    RETURNING p.*
+)
+SELECT id, subscription_id, topic, partition, "offset", generation, key,
+       (extract(epoch FROM record_time) * 1000)::bigint, body, headers, grant_version, reason,
+       attempts, sends
+  FROM claimed ORDER BY next_attempt_at, "offset"
+"""  # parked_due (subscription, next_attempt_at), parked_leases (lease_until)
+
+RENEW = """
+UPDATE parked_delivery SET lease_until = now() + make_interval(secs => %(lease_s)s)
+ WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state = 'sending'
+RETURNING id
+"""  # the primary key
+
+DELIVERED = """
+DELETE FROM parked_delivery
+ WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state = 'sending'
+RETURNING id
+"""  # the primary key
+
+# A resend asked for by hand is manual once; what follows its failure is the schedule again.
+RESCHEDULE = """
+UPDATE parked_delivery p
+   SET state = 'scheduled', claimed_by = NULL, lease_until = NULL,
+       reason = CASE p.reason WHEN 'resend' THEN 'failed' ELSE p.reason END,
+       next_attempt_at = now() + make_interval(secs => r.delay_s),
+       last_outcome = r.outcome, last_status = r.status, attempts = r.attempts, sends = r.sends
+  FROM unnest(%(id)s::text[], %(delay_s)s::float8[], %(outcome)s::text[], %(status)s::int[],
+              %(attempts)s::int[], %(sends)s::int[])
+       AS r (id, delay_s, outcome, status, attempts, sends)
+ WHERE p.id = r.id AND p.claimed_by = %(owner)s AND p.state = 'sending'
+RETURNING p.id
+"""  # the primary key
+
+BURY = """
+UPDATE parked_delivery p
+   SET state = 'dead', claimed_by = NULL, lease_until = NULL, reason = r.reason,
+       next_attempt_at = NULL, expires_at = now() + make_interval(days => %(kept_days)s),
+       last_outcome = r.outcome, last_status = r.status, attempts = r.attempts, sends = r.sends
+  FROM unnest(%(id)s::text[], %(reason)s::text[], %(outcome)s::text[], %(status)s::int[],
+              %(attempts)s::int[], %(sends)s::int[])
+       AS r (id, reason, outcome, status, attempts, sends)
+ WHERE p.id = r.id AND p.claimed_by = %(owner)s AND p.state = 'sending'
+RETURNING p.id
+"""  # the primary key
+
+RELEASE = """
+UPDATE parked_delivery SET state = 'scheduled', claimed_by = NULL, lease_until = NULL
+ WHERE state = 'sending' AND claimed_by = %(owner)s
+RETURNING id
+"""  # parked_leases: rows being sent are few
+
+# A lane stands at its own offset while it is behind, and never below the floor while it is live.
+# What was delivered before ``since`` belongs to an older pass and is owed again.
+SETTLED = """
+WITH lane AS MATERIALIZED (
+    SELECT subscription_id, since,
+           CASE state WHEN 'live' THEN greatest(next_offset, %(floor)s) ELSE next_offset END
+           AS stand
+      FROM lane_position WHERE topic = %(topic)s AND partition = %(partition)s
+)
+SELECT l.subscription_id, a."offset"
+  FROM lane l CROSS JOIN LATERAL (
+      SELECT "offset" FROM delivery_attempt
+       WHERE subscription = l.subscription_id AND topic = %(topic)s AND partition = %(partition)s
+         AND "offset" >= l.stand AND at >= l.since AND outcome_class = 'delivered') a
+UNION
+SELECT l.subscription_id, p."offset"
+  FROM lane l CROSS JOIN LATERAL (
+      SELECT "offset" FROM parked_delivery
+       WHERE subscription_id = l.subscription_id AND topic = %(topic)s
+         AND partition = %(partition)s AND generation = %(generation)s
+         AND "offset" >= l.stand) p
+"""  # lane_position_partition, attempt_of_lane, parked_once
+
+CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+
+def clock_us(conn: Conn) -> int:
+    """Return the Unix time in µs on PostgreSQL's clock.
+
+    An engine asks once and adds its monotonic clock: the times of attempts are compared with
+    ``since`` of lanes, which PostgreSQL wrote.
+    """
+    [[now_us]] = conn.execute(CLOCK).fetchall()
+    return int(now_us)
+
+
+def copy_attempts(cur: Cur, rows: Sequence[AttemptRow]) -> None:
+    """Append to the attempt log in one COPY."""
+    if rows:
+        with cur.copy(COPY) as copy:
+            copy.write("".join([_line(row) for row in rows]).encode("utf-8", "replace"))
+
+
+def park(cur: Cur, rows: Sequence[ParkedRow], *, kept_days: int) -> set[str]:
+    """Set records aside; return the ids that are new.
+
+    One that is parked already keeps its row, and a subscription that is gone takes none: both
+    are settled. ``kept_days`` is how long a row that is born dead is kept.
+    """
+    if not rows:
+        return set()
+    columns: dict[str, object] = {
+        name: [getattr(row, name) for row in rows] for name in ParkedRow._fields
+    }
+    columns["headers"] = [msgspec.json.encode(row.headers).decode() for row in rows]
+    columns["record_time_ms"] = [_possible_ms(row.record_time_ms) for row in rows]
+    cur.execute(PARK, columns | {"kept_days": kept_days})
+    return {row_id for (row_id,) in cur.fetchall()}
+
+
+def claim_due(
+    conn: Conn,
+    owner: UUID,
+    *,
+    subscriptions: Collection[str],
+    limit: int,
+    each: int,
+    lease_s: float,
+) -> list[DueRow]:
+    """Claim rows that are due, and rows whose claimer did not renew its lease; oldest first.
+
+    subscriptions  those that may be sent to now; rows of others are left alone
+    limit, each    most rows in all, and of one subscription
+    """
+    values = {
+        "owner": owner,
+        "subscriptions": list(subscriptions),
+        "limit": limit,
+        "each": each,
+        "lease_s": lease_s,
+    }
+    return [DueRow._make(row) for row in conn.execute(CLAIM_DUE, values).fetchall()]
+
+
+def renew(conn: Conn, owner: UUID, ids: Collection[str], *, lease_s: float) -> set[str]:
+    """Hold claims ``lease_s`` longer; return those still ours. The others must not be sent."""
+    values = {"owner": owner, "ids": list(ids), "lease_s": lease_s}
+    return {row_id for (row_id,) in conn.execute(RENEW, values).fetchall()}
+
+
+def finish(
+    cur: Cur,
+    owner: UUID,
+    *,
+    delivered: Collection[str] = (),
+    rescheduled: Sequence[Later] = (),
+    dead: Sequence[Dead] = (),
+    kept_days: int,
+) -> set[str]:
+    """Write what came of claimed rows; return the ids that were still ours.
+
+    The rows of the others are unchanged: their new claimer writes them. A test is over after one
+    attempt, so its row goes in any case.
+    """
+    tests = {row.id for row in rescheduled if _is_test(row.id)}
+    tests |= {row.id for row in dead if _is_test(row.id)}
+    gone = [*delivered, *tests]
+    later = [row for row in rescheduled if row.id not in tests]
+    buried = [row for row in dead if row.id not in tests]
+    ours: set[str] = set()
+    if gone:
+        ours |= _ids(cur, DELIVERED, {"ids": gone, "owner": owner})
+    if later:
+        ours |= _ids(cur, RESCHEDULE, _columns(later) | {"owner": owner})
+    if buried:
+        ours |= _ids(cur, BURY, _columns(buried) | {"owner": owner, "kept_days": kept_days})
+    return ours
+
+
+def release(conn: Conn, owner: UUID) -> set[str]:
+    """Give back all claims of an engine that stops; the rows are due at once. Return their ids."""
+    return {row_id for (row_id,) in conn.execute(RELEASE, {"owner": owner}).fetchall()}
+
+
+def settled_above(
+    conn: Conn, topic: str, partition: int, *, generation: int, floor: int
+) -> set[tuple[str, int]]:
+    """Return (subscription, offset) of what must not be sent again after a restart.
+
+    For each lane of the partition from where it stands: what was delivered in this pass, and
+    what is parked, dead or discarded.
+    """
+    place = {"topic": topic, "partition": partition, "generation": generation, "floor": floor}
+    return {(lane, offset) for lane, offset in conn.execute(SETTLED, place).fetchall()}
+
+
+_TO_ESCAPE = re.compile(r"[\\\n\r\t\0]")
+_ESCAPED = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\N{REPLACEMENT CHARACTER}"}
+
+
+def _line(row: AttemptRow) -> str:
+    """Return one line of COPY's text format.
+
+    Hot path: unpacked once and formatted at once, because a helper a field would double the
+    3 µs. Only the excerpt is a stranger's text; the other texts are ours or Kafka topic names.
+    """
+    (
+        at_us, partner, subscription, endpoint, delivery, topic, partition, offset, time_ms, key,
+        number, kind, outcome, outcome_class, status, duration_us, timings, reused, size, excerpt,
+        note, retry_after_s, next_us, secret_ids,
+    ) = row  # fmt: skip
+    return (
+        f"{_moment(at_us)}\t{partner}\t{subscription}\t{endpoint}\t{delivery}\t{topic}\t"
+        f"{partition}\t{offset}\t{_time(time_ms)}\t"
+        f"{NULL if key is None else BYTES + key[:MAX_KEY_BYTES].hex()}\t"
+        f"{number}\t{kind}\t{outcome}\t{outcome_class}\t{NULL if status is None else status}\t"
+        f"{duration_us}\t{{{','.join(map(str, timings))}}}\t{'t' if reused else 'f'}\t{size}\t"
+        f"{NULL if excerpt is None else _escape(excerpt)}\t{NULL if note is None else note}\t"
+        f"{NULL if retry_after_s is None else retry_after_s}\t"
+        f"{NULL if next_us is None else _moment(next_us)}\t{{{','.join(secret_ids)}}}\n"
+    )
+
+
+NULL = "\\N"
+BYTES = "\\\\x"
+
+
+def _escape(text: str) -> str:
+    if _TO_ESCAPE.search(text) is None:
+        return text
+    return _TO_ESCAPE.sub(lambda match: _ESCAPED[match[0]], text)
+
+
+def _time(unix_ms: int | None) -> str:
+    possible = _possible_ms(unix_ms)
+    return NULL if possible is None else _moment(possible * 1_000)
+
+
+def _possible_ms(unix_ms: int | None) -> int | None:
+    return unix_ms if unix_ms is not None and 0 <= unix_ms <= MAX_TIME_MS else None
+
+
+def _moment(unix_us: int) -> str:
+    seconds, micros = divmod(unix_us, 1_000_000)
+    return f"{_second(seconds)}.{micros:06d}+00"
+
+
+@functools.lru_cache(maxsize=1_024)  # attempts and records of the same seconds come together
+def _second(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _is_test(row_id: str) -> bool:
+    return row_id.startswith(TEST_PREFIX)
+
+
+def _ids(cur: Cur, statement: str, values: Mapping[str, object]) -> set[str]:
+    cur.execute(statement, values)
+    return {row_id for (row_id,) in cur.fetchall()}
+
+
+def _columns(rows: Sequence[Later] | Sequence[Dead]) -> dict[str, object]:
+    """Return the rows as one list a column, as ``unnest`` takes them."""
+    return {name: [getattr(row, name) for row in rows] for name in rows[0]._fields}
