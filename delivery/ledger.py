@@ -61,7 +61,7 @@ class AttemptRow(NamedTuple):
     secret_ids: tuple[str, ...]
 
 
-class ParkedRow(NamedTuple):
+class NewlyParked(NamedTuple):
     """A record to be set aside.
 
     body      the exact bytes to send; None where none could be made, then it must be ``dead``
@@ -88,7 +88,7 @@ class ParkedRow(NamedTuple):
     last_status: int | None
 
 
-class DueRow(NamedTuple):
+class ParkedRow(NamedTuple):
     """A parked row that its claimer may send now.
 
     reason    ``resend`` makes the attempt's kind ``manual``, ``test`` makes it ``test``
@@ -287,7 +287,7 @@ def copy_attempts(cur: Cur, rows: Sequence[AttemptRow]) -> None:
             copy.write("".join([_line(row) for row in rows]).encode("utf-8", "replace"))
 
 
-def park(cur: Cur, rows: Sequence[ParkedRow], *, kept_days: int) -> set[str]:
+def park(cur: Cur, rows: Sequence[NewlyParked], *, kept_days: int) -> set[str]:
     """Set records aside; return the ids that are new.
 
     One that is parked already keeps its row, and a subscription that is gone takes none: both
@@ -296,7 +296,7 @@ def park(cur: Cur, rows: Sequence[ParkedRow], *, kept_days: int) -> set[str]:
     if not rows:
         return set()
     columns: dict[str, object] = {
-        name: [getattr(row, name) for row in rows] for name in ParkedRow._fields
+        name: [getattr(row, name) for row in rows] for name in NewlyParked._fields
     }
     columns["headers"] = [msgspec.json.encode(row.headers).decode() for row in rows]
     columns["record_time_ms"] = [_possible_ms(row.record_time_ms) for row in rows]
@@ -312,7 +312,7 @@ def claim_due(
     limit: int,
     each: int,
     lease_s: float,
-) -> list[DueRow]:
+) -> list[ParkedRow]:
     """Claim rows that are due, and rows whose claimer did not renew its lease; oldest first.
 
     subscriptions  those that may be sent to now; rows of others are left alone
@@ -325,7 +325,7 @@ def claim_due(
         "each": each,
         "lease_s": lease_s,
     }
-    return [DueRow._make(row) for row in conn.execute(CLAIM_DUE, values).fetchall()]
+    return [ParkedRow._make(row) for row in conn.execute(CLAIM_DUE, values).fetchall()]
 
 
 def renew(conn: Conn, owner: UUID, ids: Collection[str], *, lease_s: float) -> set[str]:
