@@ -1,7 +1,7 @@
 """Django's own names, filled from ``config.py``."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
@@ -79,6 +79,7 @@ def database(url: str) -> dict[str, object]:
             "tcp_user_timeout": 10_000,
             "options": "-c statement_timeout=5s -c lock_timeout=2s"
             " -c idle_in_transaction_session_timeout=10s -c timezone=UTC",
+            **dict(parse_qsl(parts.query)),  # sslmode, sslrootcert, a socket's host
         },
         "CONN_MAX_AGE": 0,
     }
