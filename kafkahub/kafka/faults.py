@@ -1,0 +1,103 @@
+"""What can go wrong with Kafka, in our words.
+
+Errors a caller can answer are exceptions; what a client mends by itself is told to an ``OnError``
+callback, so that it can be counted and logged, and never stops a reader.
+"""
+# ruff: noqa: SLF001  the client's own errors are public names that begin with an underscore
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError
+
+from kafkahub.errors import Unavailable
+
+
+class KafkaUnavailable(Unavailable):
+    """Kafka did not answer, or not usefully; nothing was done."""
+
+    title = "Kafka is not available"
+
+
+class UnknownTopic(Exception):
+    """Kafka has no such topic, or no such partition of it."""
+
+
+class NoAdminApi(Exception):
+    """The in-memory cluster cannot answer this; a real broker can."""
+
+
+class NotAssigned(Exception):
+    """The partition is not, or not any more, one that this consumer reads."""
+
+
+class ConsumerBroken(Exception):
+    """The consumer cannot go on; it must be closed and a new one made."""
+
+
+class OutOfRange(NamedTuple):
+    """A partition stands still because its position is not in the log; ``seek`` moves it on.
+
+    offset     where reading should have gone on
+    low, high  first offset there is, and the one the next record will get
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    low: int
+    high: int
+
+
+class Kind(StrEnum):
+    """Kinds of trouble that a client mends, or keeps trying to; they are metric labels too."""
+
+    TRANSPORT = "transport"
+    AUTHENTICATION = "authentication"
+    TLS = "tls"
+    AUTHORIZATION = "authorization"
+    UNKNOWN_TOPIC = "unknown_topic"
+    POLL_INTERVAL = "poll_interval"
+    HEADER_NAME = "header_name"
+    COMMIT = "commit"
+    FATAL = "fatal"
+    OTHER = "other"
+
+
+OnError = Callable[[Kind, str | None, int | None, str], None]
+"""Called with the kind, topic and partition where known, and librdkafka's text."""
+
+REFUSALS = frozenset({Kind.AUTHENTICATION, Kind.TLS, Kind.AUTHORIZATION})
+"""Kinds that no waiting mends: somebody must change settings or rights."""
+
+END_OF_PARTITION: Final = KafkaError._PARTITION_EOF
+NO_SUCH_OFFSET: Final = KafkaError._AUTO_OFFSET_RESET
+NOT_OURS: Final = KafkaError._STATE
+"""What librdkafka answers about a partition that a rebalance took away."""
+QUEUE_FULL: Final = KafkaError._QUEUE_FULL
+TIMED_OUT: Final = KafkaError._TIMED_OUT
+BROKER_TIMED_OUT: Final = KafkaError.REQUEST_TIMED_OUT
+
+_KINDS = {
+    KafkaError._TRANSPORT: Kind.TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN: Kind.TRANSPORT,
+    KafkaError._RESOLVE: Kind.TRANSPORT,
+    KafkaError._TIMED_OUT: Kind.TRANSPORT,
+    KafkaError._AUTHENTICATION: Kind.AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED: Kind.AUTHENTICATION,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: Kind.AUTHENTICATION,
+    KafkaError._SSL: Kind.TLS,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: Kind.AUTHORIZATION,
+    KafkaError.GROUP_AUTHORIZATION_FAILED: Kind.AUTHORIZATION,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: Kind.AUTHORIZATION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: Kind.UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_TOPIC: Kind.UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION: Kind.UNKNOWN_TOPIC,
+    KafkaError._MAX_POLL_EXCEEDED: Kind.POLL_INTERVAL,
+}
+
+
+def kind_of(error: KafkaError) -> Kind:
+    """Return the kind of an error that librdkafka reports."""
+    return Kind.FATAL if error.fatal() else _KINDS.get(error.code(), Kind.OTHER)
