@@ -32,7 +32,7 @@ class AttemptRow(NamedTuple):
 
     at_us, next_attempt_us  Unix time in µs on PostgreSQL's clock, see ``clock_us``
     record_time_ms          Kafka's time of the record, Unix ms
-    timings_us              dns, tcp, tls, sent, first byte, body; each since the start
+    timings_us              these six: dns, tcp, tls, sent, first byte, body; each since the start
     """
 
     at_us: int
@@ -400,7 +400,7 @@ def _line(row: AttemptRow) -> str:
         f"{partition}\t{offset}\t{_time(time_ms)}\t"
         f"{NULL if key is None else BYTES + key[:MAX_KEY_BYTES].hex()}\t"
         f"{number}\t{kind}\t{outcome}\t{outcome_class}\t{NULL if status is None else status}\t"
-        f"{duration_us}\t{{{','.join(map(str, timings))}}}\t{'t' if reused else 'f'}\t{size}\t"
+        f"{duration_us}\t{{{SIX % timings}}}\t{'t' if reused else 'f'}\t{size}\t"
         f"{NULL if excerpt is None else _escape(excerpt)}\t{NULL if note is None else note}\t"
         f"{NULL if retry_after_s is None else retry_after_s}\t"
         f"{NULL if next_us is None else _moment(next_us)}\t{{{','.join(secret_ids)}}}\n"
@@ -408,6 +408,7 @@ def _line(row: AttemptRow) -> str:
 
 
 NULL = "\\N"
+SIX = "%d,%d,%d,%d,%d,%d"
 BYTES = "\\\\x"
 
 
