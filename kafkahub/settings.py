@@ -23,7 +23,7 @@ INSTALLED_APPS = [
     "subscriptions.apps.SubscriptionsConfig",
     "delivery.apps.DeliveryConfig",
     "gateway.apps.GatewayConfig",
-    "django.contrib.admin",
+    "subscriptions.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -1,9 +1,16 @@
 """Django's entry of the app."""
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class SubscriptionsConfig(AppConfig):
     """The subscriptions app."""
 
     name = "subscriptions"
+
+
+class HubAdminConfig(AdminConfig):
+    """Django's admin with our site as the default one."""
+
+    default_site = "subscriptions.admin.site.HubSite"

@@ -1,0 +1,116 @@
+"""The operators' site: Django's admin with our overview and audited sign-in."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.db import OperationalError, connection, transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from psycopg.errors import QueryCanceled
+
+from kafkahub.observability import logs
+from subscriptions import audit
+from subscriptions.audit import ActorKind, Subject, Verb
+from subscriptions.models import AuditEvent
+
+PANEL_MS = 700
+"""Longest a panel of the overview may ask PostgreSQL, in ms: the page is for bad moments too."""
+LATEST = 8
+"""Audit rows on the overview."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of the overview.
+
+    state  ``ok``, ``warn``, ``bad``, ``info`` or ``""``: its colour and mark
+    url    the list it counts, or ``""``
+    """
+
+    label: str
+    value: str
+    state: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A row of figures on the overview; ``figures`` is empty when PostgreSQL was too slow."""
+
+    title: str
+    figures: Sequence[Figure]
+
+
+class HubSite(admin.AdminSite):
+    """Django's site; apps add their panels with ``panel``."""
+
+    site_header = "KafkaHub"
+    site_title = "KafkaHub operators"
+    index_title = "Overview"
+    site_url = None
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.disable_action("delete_selected")
+        self._panels: list[tuple[str, Callable[[], Sequence[Figure]]]] = []
+
+    def panel(self, title: str, figures: Callable[[], Sequence[Figure]]) -> None:
+        """Add a panel to the overview; ``figures`` asks the database when the page is opened."""
+        self._panels.append((title, figures))
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        panels = [Panel(title, _within(figures)) for title, figures in self._panels]
+        latest = AuditEvent.objects.order_by("-id")[:LATEST]  # by primary key
+        context = {**(extra_context or {}), "panels": panels, "latest": latest}
+        return super().index(request, context)
+
+    @method_decorator(never_cache)
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().login(request, extra_context)
+        if request.method == "POST":
+            verb = (
+                Verb.OPERATOR_SIGNED_IN
+                if request.user.is_authenticated
+                else Verb.OPERATOR_SIGN_IN_FAILED
+            )
+            _record(request, verb, request.POST.get("username", ""))
+        return response
+
+    def logout(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        name = request.user.get_username()
+        response = super().logout(request, extra_context)
+        if name and request.method == "POST":
+            _record(request, Verb.OPERATOR_SIGNED_OUT, name)
+        return response
+
+
+def _record(request: HttpRequest, verb: Verb, name: str) -> None:
+    actor = audit.Actor(
+        ActorKind.OPERATOR,
+        name,
+        address=request.META.get("REMOTE_ADDR"),
+        request_id=logs.request_id(),
+    )
+    audit.record(actor, verb, Subject("user", name), {})
+
+
+def _within(figures: Callable[[], Sequence[Figure]]) -> Sequence[Figure]:
+    """Return the figures, or none when the database took longer than ``PANEL_MS``."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(PANEL_MS)])
+            return figures()
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            return ()
+        raise
