@@ -123,6 +123,7 @@ class LogWriter:
                     item.set()
 
     def _write_out(self, lines: list[bytes]) -> None:
+        lost_by_failure = len(lines)
         if self.drops != self._told_drops:
             lines.append(_encode(_drop_line(self.drops - self._told_drops)))
             self._told_drops = self.drops
@@ -131,8 +132,8 @@ class LogWriter:
             self._stream.flush()
         except (OSError, ValueError):
             # The reader of the log is gone; the product goes on, the metric tells.
-            self.drops += len(lines)
-            log_drops.inc(len(lines))
+            self.drops += lost_by_failure
+            log_drops.inc(lost_by_failure)
 
 
 def _drop_line(count: int) -> dict[str, object]:
