@@ -1,0 +1,167 @@
+"""From the ``Authorization`` header to a Principal: the form decides who verifies.
+
+What was verified is kept in memory, by the SHA-256 of the credential, and all of it is dropped
+when ``access_version`` moved: a revoked key ends within ``POLL_S`` in every process.
+"""
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import DatabaseError, connection
+
+from kafkahub import clock
+from kafkahub.errors import KeyExpired, RateLimited, Unauthenticated, Unavailable
+from subscriptions import keys
+from subscriptions.authentication import api_key, credentials
+from subscriptions.authentication.api_key import Known
+from subscriptions.authentication.last_use import LastUse, Use
+from subscriptions.authentication.throttle import FailureThrottle, network_of
+from subscriptions.grants import Principal
+
+POLL_S = 1.0
+"""Longest time for which a cached verdict is believed without looking at the version."""
+STALE_S = 300.0
+"""How long verified keys go on while PostgreSQL is away."""
+MAX_KNOWN = 50_000
+MAX_REFUSED = 10_000
+REFUSED_S = 5.0
+"""How long a credential that was refused is refused again without a look-up."""
+
+Digest = bytes
+
+
+@dataclass(slots=True)
+class Chain:
+    """Verifies credentials and remembers them.
+
+    Shared by all threads of a process; ``lock`` guards the three memories, and is never held
+    during a query.
+
+    monotonic_s  the clock of all deadlines here
+    """
+
+    monotonic_s: Callable[[], float] = time.monotonic
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    known: OrderedDict[Digest, Known] = field(default_factory=OrderedDict)
+    refused: OrderedDict[Digest, float] = field(default_factory=OrderedDict)
+    version: int = 0
+    looked_s: float = float("-inf")
+    failures: FailureThrottle = field(default_factory=FailureThrottle)
+    last_use: LastUse = field(default_factory=LastUse)
+
+    def authenticate(
+        self, authorization_header: str | None, address: str, agent: str = ""
+    ) -> Principal:
+        """Return who this is.
+
+        address  the caller's IP address, behind trusted proxies the one they tell
+        agent    the caller's ``User-Agent``, kept with the last use
+
+        Raises Unauthenticated, KeyExpired, RateLimited for too many failures from there, Invalid
+        for two credentials at once, Unavailable while PostgreSQL is away.
+        """
+        credential = credentials.parse(authorization_header)
+        parsed = keys.parse(credential.text)
+        if parsed is None:
+            raise self._failure(address, "")
+        self._refresh()
+        found = self._find(parsed)
+        now = clock.now()
+        if found is None or not found.allows(address) or now < found.not_before:
+            raise self._failure(address, parsed.public_id)
+        _refuse_ended(found, now)
+        use = Use(found.principal.id, now, address or None, agent)
+        self.last_use.note(use, self.monotonic_s())
+        return found.principal
+
+    def _refresh(self) -> None:
+        """Forget everything when the version moved since the last look, at most ``POLL_S`` ago."""
+        now_s = self.monotonic_s()
+        if now_s - self.looked_s < POLL_S:
+            return
+        try:
+            version = access_version()
+        except DatabaseError:
+            if now_s - self.looked_s > STALE_S:
+                raise
+            return
+        with self.lock:
+            if version != self.version:
+                self.known.clear()
+                self.refused.clear()
+            self.version, self.looked_s = version, now_s
+
+    def _find(self, parsed: keys.Parsed) -> Known | None:
+        digest = hashlib.sha256(parsed.whole.encode()).digest()
+        with self.lock:
+            found = self.known.get(digest)
+            if found is not None:
+                self.known.move_to_end(digest)
+                return found
+            if self.refused.get(digest, 0.0) > self.monotonic_s():
+                return None
+            version = self.version
+        try:
+            found = api_key.look_up(parsed)
+        except DatabaseError as error:
+            raise Unavailable("Credentials cannot be checked right now.") from error
+        self._remember(digest, found, version)
+        return found
+
+    def _remember(self, digest: Digest, found: Known | None, version: int) -> None:
+        with self.lock:
+            if version != self.version:
+                return  # read before a change that another thread has seen already
+            if found is None:
+                self.refused[digest] = self.monotonic_s() + REFUSED_S
+                _shorten(self.refused, MAX_REFUSED)
+            else:
+                self.known[digest] = found
+                _shorten(self.known, MAX_KNOWN)
+
+    def _failure(self, address: str, public_id: str) -> Unauthenticated | RateLimited:
+        """Count a failure and return what the caller gets for it.
+
+        Only who fails is slowed down: a right credential from the same place still works, so
+        nobody can lock a partner out.
+        """
+        names = [f"net:{network_of(address)}"] + ([f"key:{public_id}"] if public_id else [])
+        wait_s = self.failures.note(tuple(names), self.monotonic_s())
+        if wait_s:
+            text = "Too many credentials failed from here or for this key."
+            return RateLimited(text, retry_after_s=int(wait_s) + 1)
+        return credentials.malformed()
+
+
+def _refuse_ended(found: Known, now: datetime) -> None:
+    if found.refusal:
+        raise KeyExpired(found.refusal)
+    if now >= found.expires_at:
+        raise KeyExpired("The API key has expired; make a new one.")
+
+
+def _shorten(memory: OrderedDict[Digest, Known] | OrderedDict[Digest, float], limit: int) -> None:
+    while len(memory) > limit:
+        memory.popitem(last=False)
+
+
+def access_version() -> int:
+    """Return the number that rises with every change of who may do what."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT version FROM access_version")
+        row = cursor.fetchone()
+    return int(row[0])
+
+
+process_chain = Chain()
+"""The one of this process; tests make their own."""
+
+
+def authenticate(authorization_header: str | None, address: str, agent: str = "") -> Principal:
+    """Return who this is, by the chain of this process; see ``Chain.authenticate``."""
+    return process_chain.authenticate(authorization_header, address, agent)
