@@ -265,7 +265,7 @@ SELECT l.subscription_id, p."offset"
        WHERE subscription_id = l.subscription_id AND topic = %(topic)s
          AND partition = %(partition)s AND generation = %(generation)s
          AND "offset" >= l.stand) p
-"""  # lane_position_partition, attempt_of_lane, parked_once
+"""  # lane_position_partition, attempt_of_lane, parked_position or parked_once
 
 CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
