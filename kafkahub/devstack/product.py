@@ -1,0 +1,233 @@
+"""The whole product with sample traffic: what ``make dev`` runs."""
+
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kafkahub.devstack import material, ports, postgres, stack
+from kafkahub.devstack.parts import Site
+from kafkahub.devstack.processes import Child, Processes, Program, StartFailed
+from kafkahub.devstack.terminal import last_lines, say
+from kafkahub.devstack.welcome import Seed, welcome
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+VAR = REPOSITORY / "var"
+DEV_JSON = VAR / "dev.json"
+DEV_ENV = VAR / "dev.env"
+"""Tell scripts and shells what runs; there are none while nothing runs."""
+
+WEB_PORT = 8000
+RECEIVER_PORT = 8100
+WEB_DEADLINE_S = 60.0
+RECORDS_PER_S = 5
+
+WORKER = ("-m", "celery", "-A", "kafkahub", "worker", "-l", "warning")
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-O", "fair")
+
+PART, RECEIVER, WORKERS, EDGE = range(4)
+"""Tiers: records stop coming first, then engines finish while the receiver still answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the processes of one run have in common."""
+
+    env: Mapping[str, str]
+    base_url: str
+    web_port: int
+    receiver_port: int
+
+    @property
+    def receiver_url(self) -> str:
+        return f"http://{ports.LOOPBACK}:{self.receiver_port}/hook"
+
+
+def run(*, is_fresh: bool) -> int:
+    """Run until somebody stops it.
+
+    Raises StartFailed when anything cannot be started, or stops by itself.
+    """
+    began = time.monotonic()
+    with _only_one(), Processes() as processes:
+        site = Site(VAR / "parts", VAR / "log", os.environ, lasting=True)
+        if is_fresh:
+            _wipe(site)
+        VAR.mkdir(mode=0o711, exist_ok=True)  # PostgreSQL may have to pass through
+        try:
+            text = _start(processes, site)
+            say(f"  ready in   {time.monotonic() - began:.1f} s\n")
+            print(text, flush=True)
+            _watch(processes)
+        finally:
+            DEV_JSON.unlink(missing_ok=True)
+            DEV_ENV.unlink(missing_ok=True)
+            say("\nstopping: what is under way is finished first …")
+    return 0
+
+
+def _start(processes: Processes, site: Site) -> str:
+    """Start everything and return the text that welcomes the user."""
+    keys = material.keep(VAR / "keys.json")
+    say("  parts      PostgreSQL, Redis, Kafka …")
+    parts = stack.start(processes, site, keys)
+    product = _product(parts, keys)
+    say("  database   tables, sample partner, topics, grants …")
+    _manage(product, "migrate", "--verbosity", "0")
+    seed = Seed.from_json(_manage(product, "demo", "seed", "--receiver", product.receiver_url))
+    say("  processes  web, engines, control worker, sample receiver and producer …")
+    for program in _programs(product, site.logs):
+        processes.start(program)
+    _wait_for_web(processes, product)
+    _tell(product, parts, seed, processes.pids())
+    return welcome(parts, seed, product.base_url, product.receiver_url)
+
+
+def _product(parts: stack.Stack, keys: Mapping[str, str]) -> Product:
+    """Return the settings; what the environment sets already stands."""
+    web_port, receiver_port = ports.choose(WEB_PORT), ports.choose(RECEIVER_PORT)
+    base_url = f"http://{ports.LOOPBACK}:{web_port}"
+    settings = stack.settings(parts, keys, "dev")
+    env = {"KAFKAHUB_BASE_URL": base_url, **settings, **os.environ, "PYTHONUNBUFFERED": "1"}
+    return Product(env, env["KAFKAHUB_BASE_URL"], web_port, receiver_port)
+
+
+def _programs(product: Product, logs: Path) -> Iterator[Program]:
+    """Yield what to start, in order: whoever answers before whoever asks."""
+
+    def python(name: str, tier: int, *arguments: str, shown: bool = False) -> Program:
+        return Program(
+            name=name,
+            argv=(sys.executable, *arguments),
+            env=product.env,
+            cwd=REPOSITORY,
+            tier=tier,
+            log=None if shown else logs / f"{name}.log",
+        )
+
+    manage = str(REPOSITORY / "manage.py")
+    port = str(product.receiver_port)
+    # Its output is the terminal: verified deliveries are what this is all about.
+    yield python("receiver", RECEIVER, manage, "demo", "receiver", "--port", port, shown=True)
+    yield python(
+        "deliver",
+        WORKERS,
+        *WORKER,
+        "-Q",
+        "delivery",
+        "-P",
+        "prefork",
+        "-c",
+        "2",
+        "-n",
+        "deliver@%h",
+        *QUIET,
+    )
+    beat = ("-B", "-s", str(VAR / "beat"))
+    yield python(
+        "control", WORKERS, *WORKER, "-Q", "control", "-c", "1", "-n", "control@%h", *beat, *QUIET
+    )
+    yield python("web", EDGE, manage, "runweb", "--port", str(product.web_port))
+    yield python("producer", EDGE, manage, "demo", "produce", "--rate", str(RECORDS_PER_S))
+
+
+def _manage(product: Product, *arguments: str) -> str:
+    """Run a command of ``manage.py`` to its end and return what it printed.
+
+    Raises StartFailed with its errors.
+    """
+    command = (sys.executable, str(REPOSITORY / "manage.py"), *arguments)
+    done = subprocess.run(
+        command, check=False, env=product.env, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        text = f"manage.py {shlex.join(arguments)} failed:\n{done.stdout}{done.stderr}"
+        raise StartFailed(text)
+    return done.stdout
+
+
+def _wait_for_web(processes: Processes, product: Product) -> None:
+    deadline = time.monotonic() + WEB_DEADLINE_S
+    while not ports.accepts(product.web_port):
+        ended = processes.first_ended(wait_s=0.05)
+        if ended is not None:
+            raise StartFailed(_obituary(ended))
+        if time.monotonic() > deadline:
+            raise StartFailed(f"The web process does not listen after {WEB_DEADLINE_S:.0f} s.")
+
+
+def _watch(processes: Processes) -> None:
+    """Wait until a process ends, which none of them should.
+
+    Raises StartFailed with the name and the last words of the one that did.
+    """
+    ended = processes.first_ended(wait_s=None)
+    if ended is not None:
+        raise StartFailed(_obituary(ended))
+
+
+def _obituary(child: Child) -> str:
+    log = child.program.log
+    words = f" The end of {log}:\n{last_lines(log)}" if log else ""
+    return f"The process {child.program.name!r} stopped by itself.{words}"
+
+
+def _tell(product: Product, parts: stack.Stack, seed: Seed, pids: Mapping[str, int]) -> None:
+    """Write what runs for scripts (JSON) and for shells (variables to source)."""
+    facts = {
+        "base_url": product.base_url,
+        "bootstrap_servers": parts.bootstrap,
+        "database_url": parts.database_url,
+        "redis_url": parts.redis_url,
+        "partner_id": seed.partner_id,
+        "api_key": seed.api_key,
+        "admin_url": f"{product.base_url}/admin/",
+        "admin_user": seed.admin_user,
+        "admin_password": seed.admin_password,
+        "receiver_url": product.receiver_url,
+        "kafka": parts.kafka,
+        "processes": pids,
+    }
+    material.write_private(DEV_JSON, json.dumps(facts, indent=1))
+    variables = sorted(name for name in product.env if name.startswith("KAFKAHUB_"))
+    lines = (f"{name}={shlex.quote(product.env[name])}" for name in variables)
+    material.write_private(DEV_ENV, "\n".join(lines))
+
+
+def _wipe(site: Site) -> None:
+    """Remove all that earlier runs have left."""
+    for folder in (VAR, postgres.elsewhere(site)):
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Hold the clone for us.
+
+    The lock is on the folder itself, so it outlives a wiped ``var/`` and ends with the process.
+    Raises StartFailed when another run has it.
+    """
+    descriptor = os.open(REPOSITORY, os.O_RDONLY)
+    try:
+        if not _is_locked(descriptor):
+            raise StartFailed("`make dev` runs here already: see var/dev.json. Stop it first.")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

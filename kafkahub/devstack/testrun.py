@@ -1,0 +1,89 @@
+"""One command on parts of its own, which nobody else uses and nothing of which remains."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kafkahub.devstack import material, stack
+from kafkahub.devstack.parts import Site
+from kafkahub.devstack.processes import Processes, Program, StartFailed
+from kafkahub.devstack.terminal import last_lines, say
+
+KAFKA_VARIABLE = "DEVSTACK_KAFKA"
+"""Tells the tests which Kafka they got: ``apache`` or ``memory``."""
+
+KEPT = ("KAFKAHUB_REQUIRE_PARTS",)
+"""Variables with the product's prefix that say how to test and not what to test against."""
+
+CHECK_DEADLINE_S = 600.0
+"""Longest time that one check may take; a hanging one is killed."""
+
+
+def run(command: Sequence[str]) -> int:
+    """Run a command against fresh parts on free ports and return its exit status.
+
+    What the environment names is not used: a test run wipes, kills and floods what it stands on.
+    Raises StartFailed when a part cannot be had, or stops before the command does.
+    """
+    keys = material.make()
+    with TemporaryDirectory(prefix="kafkahub-") as name, Processes() as processes:
+        folder = Path(name)
+        folder.chmod(0o711)  # PostgreSQL may run as somebody else, who has to pass through
+        env = {k: v for k, v in os.environ.items() if not k.startswith("KAFKAHUB_") or k in KEPT}
+        site = Site(folder / "var", folder / "log", env, lasting=False)
+        say("starting PostgreSQL, Redis and Kafka for this run …")
+        parts = stack.start(processes, site, keys)
+        say(f"{' · '.join(parts.labels)}\n")
+        child = processes.start(
+            Program(
+                name="command",
+                argv=command,
+                env={**env, **_settings(parts, keys), "PATH": _path(env)},
+                cwd=Path.cwd(),
+                tier=1,
+            )
+        )
+        ended = processes.first_ended(wait_s=None)
+        if ended is not None and ended is not child:
+            log = ended.program.log or Path(os.devnull)
+            text = f"{ended.program.name} stopped during the run:\n{last_lines(log)}"
+            raise StartFailed(text)
+        status = child.finish(0)
+    return status if status >= 0 else 128 - status
+
+
+def with_made_up_settings(command: Sequence[str]) -> int:
+    """Run a command under production settings with keys made up for it, without any part.
+
+    For checks that read settings but use nothing that they name. Returns the exit status.
+    """
+    env = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("KAFKAHUB_")},
+        **material.variables(material.make()),
+        "KAFKAHUB_ENVIRONMENT": "production",
+        "KAFKAHUB_BASE_URL": "https://hub.example",
+        "KAFKAHUB_DATABASE_URL": "postgresql://kafkahub:made-up@127.0.0.1:9/kafkahub",
+        "KAFKAHUB_KAFKA_BOOTSTRAP": "127.0.0.1:9",
+        "KAFKAHUB_REDIS_URL": "redis://127.0.0.1:9/0",
+    }
+    with Processes() as processes:
+        program = Program(
+            name="command", argv=command, env={**env, "PATH": _path(env)}, cwd=Path.cwd()
+        )
+        status = processes.start(program).finish(wait_s=CHECK_DEADLINE_S)
+    return status if status >= 0 else 128 - status
+
+
+def _settings(parts: stack.Stack, keys: dict[str, str]) -> dict[str, str]:
+    return {
+        **stack.settings(parts, keys, "test"),
+        "KAFKAHUB_TEST_HOOKS": "true",
+        KAFKA_VARIABLE: parts.kafka,
+    }
+
+
+def _path(env: dict[str, str]) -> str:
+    """Return a search path on which the programs of our own ``.venv`` come first."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"

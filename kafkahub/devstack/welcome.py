@@ -1,0 +1,66 @@
+"""What the terminal says once everything runs; each line works as copied."""
+
+import json
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from kafkahub.devstack.stack import Stack
+from kafkahub.devstack.terminal import BOLD, DIM, paint
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+EXAMPLE_FILTER = {"total": {"$gte": 100}}
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What ``manage.py demo seed`` has made, or found made."""
+
+    partner_id: str
+    partner_name: str
+    api_key: str
+    endpoint_id: str
+    admin_user: str
+    admin_password: str
+    topics: list[str]
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values = json.loads(text)
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+def welcome(parts: Stack, seed: Seed, base_url: str, receiver_url: str) -> str:
+    """Return the page of text that ends the start."""
+    version = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"]
+    head = f"{paint(f'KafkaHub {version}', BOLD)}  {base_url}"
+    lines = [
+        ("parts", "  ".join(parts.labels)),
+        ("admin", f"{base_url}/admin/  {seed.admin_user} / {seed.admin_password}  (dev only)"),
+        ("partner", f"{seed.partner_name}, {seed.partner_id}"),
+        ("key", seed.api_key),
+        ("subscribe", _subscribe(base_url, seed)),
+        ("deliveries", f"curl -s {_bearer(seed)} {base_url}/api/v1/deliveries"),
+        ("kafka", f"{parts.bootstrap}  {' '.join(seed.topics)}"),
+        ("sample", f"{len(seed.topics)} topics, 5 records/s; {receiver_url} fails 1 in 20"),
+        ("commands", "set -a; . var/dev.env; set +a; .venv/bin/python manage.py doctor"),
+        ("logs", "var/log/*.log"),
+    ]
+    body = "\n".join(f"  {paint(f'{name:<10}', DIM)} {text}" for name, text in lines)
+    return f"{head}    Ctrl-C stops everything\n{body}\n"
+
+
+def _subscribe(base_url: str, seed: Seed) -> str:
+    body = {
+        "name": "large orders",
+        "endpoint": seed.endpoint_id,
+        "topics": ["orders"],
+        "filter": EXAMPLE_FILTER,
+    }
+    content = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+    return f"curl -s {_bearer(seed)} {content} {base_url}/api/v1/subscriptions"
+
+
+def _bearer(seed: Seed) -> str:
+    return f"-H 'Authorization: Bearer {seed.api_key}'"
