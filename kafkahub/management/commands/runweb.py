@@ -1,0 +1,53 @@
+"""Serve the admin and the API with the limits on request heads."""
+
+import argparse
+import os
+from typing import Any
+
+import uvicorn
+from django.core.management.base import BaseCommand, CommandParser
+
+from gateway.server import GuardedProtocol
+from kafkahub.observability import metrics
+
+DRAIN_S = 3
+"""Seconds that running requests get at the end."""
+
+MAX_PORT = 65_535
+
+
+class Command(BaseCommand):
+    """``manage.py runweb``."""
+
+    help = "Run the web process: admin, API and probes, by uvicorn with limits on request heads."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
+        parser.add_argument("--port", type=_port, default=8000, help="Port to listen on.")
+        parser.add_argument("--workers", type=int, default=1, help="Processes that serve.")
+
+    def handle(self, *_: object, **options: Any) -> None:
+        if options["workers"] > 1:
+            metrics.share(os.environ)
+        uvicorn.run(
+            "kafkahub.asgi:application",
+            host=options["host"],
+            port=options["port"],
+            workers=options["workers"],
+            http=GuardedProtocol,
+            loop="uvloop",
+            lifespan="on",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= MAX_PORT:
+        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+    return number

@@ -1,0 +1,181 @@
+"""The guarded protocol against raw sockets: contract test for the locked uvicorn."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from gateway import server
+
+OK = b"HTTP/1.1 200 OK"
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answer with the number of body bytes, after having read them all."""
+    body_bytes, more = 0, True
+    while more:
+        message = await receive()
+        body_bytes += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = b"%d" % body_bytes
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextlib.asynccontextmanager
+async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Give a raw connection to a running server."""
+    options = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
+    state = ServerState()
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: server.GuardedProtocol(options, state, {}), "127.0.0.1", 0
+    )
+    port = listening.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        listening.close()
+        await listening.wait_closed()
+
+
+def exchange(*pieces: bytes) -> bytes:
+    """Send the pieces one by one, then return everything until the server closes."""
+
+    async def run() -> bytes:
+        async with connected() as (reader, writer):
+            for piece in pieces:
+                writer.write(piece)
+                # A peer that refused may have closed already; its answer is what counts.
+                with contextlib.suppress(ConnectionError):
+                    await writer.drain()
+            return await everything(reader)
+
+    return asyncio.run(run())
+
+
+def after_an_answer(piece: bytes) -> bytes:
+    """Have one request answered, send the piece on the same connection, return what follows."""
+
+    async def run() -> bytes:
+        async with connected() as (reader, writer):
+            writer.write(get(close=False))
+            await reader.readuntil(b"\r\n\r\n0")
+            writer.write(piece)
+            return await everything(reader)
+
+    return asyncio.run(run())
+
+
+async def everything(reader: asyncio.StreamReader) -> bytes:
+    """Return what comes until the connection is closed or reset."""
+    read = b""
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await reader.read(65_536):
+                read += piece
+    return read
+
+
+def get(*, padding: int = 0, close: bool = True) -> bytes:
+    """Return a GET whose head has ``padding`` bytes more than it needs."""
+    end = b"connection: close\r\n" if close else b""
+    return b"GET / HTTP/1.1\r\nhost: a\r\n%bx-pad: %b\r\n\r\n" % (end, b"x" * padding)
+
+
+def test_an_ordinary_request_is_answered() -> None:
+    assert exchange(get()).startswith(OK)
+
+
+def test_a_head_of_just_the_limit_is_answered() -> None:
+    assert exchange(get(padding=server.MAX_HEAD_BYTES - len(get()))).startswith(OK)
+
+
+def test_a_head_over_the_limit_is_refused_and_closed() -> None:
+    answer = exchange(get(padding=server.MAX_HEAD_BYTES))
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"application/problem+json" in answer
+
+
+def test_a_head_far_over_the_limit_is_cut_off() -> None:
+    # What is left unread resets the connection, which may overtake the answer.
+    assert exchange(get(padding=1_000_000)).partition(b" ")[2][:3] in {b"431", b""}
+
+
+def test_a_head_over_the_limit_is_refused_before_its_end() -> None:
+    assert exchange(b"GET / HTTP/1.1\r\nx-pad: ", b"x" * 20_000).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_url_without_an_end_is_refused() -> None:
+    assert exchange(b"GET /" + b"x" * 20_000).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_large_body_is_no_large_head() -> None:
+    size = 3_000_000
+    head = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size
+
+    answer = exchange(head + b"x" * size)
+
+    assert answer.startswith(OK)
+    assert answer.endswith(b"%d" % size)
+
+
+def test_the_next_request_of_a_connection_has_a_limit_too() -> None:
+    assert after_an_answer(get(padding=server.MAX_HEAD_BYTES)).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_large_head_behind_a_running_request_closes_without_a_mixed_answer() -> None:
+    assert exchange(get(close=False) + get(padding=60_000)).count(b"HTTP/1.1 431") == 0
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    assert exchange(get(close=False) * 3 + get()).count(OK) == 4
+
+
+def test_what_is_no_http_is_refused_in_our_form() -> None:
+    answer = exchange(b"\x16\x03\x01 hello\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Bad Request" in answer
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nhost: a\r\n"])
+def test_a_head_that_does_not_come_is_refused_in_time(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_DEADLINE_S", 0.2)
+
+    assert exchange(begun).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_second_head_that_does_not_come_is_refused_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_DEADLINE_S", 0.2)
+
+    assert after_an_answer(b"GET /again HTTP/1.1\r\n").startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_slow_body_is_not_measured_by_the_deadline_of_heads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_DEADLINE_S", 0.05)
+
+    async def run() -> bytes:
+        async with connected() as (reader, writer):
+            writer.write(b"POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\na")
+            # Twice the deadline passes: a timer that still ran would have fired by its end.
+            passed = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_later(0.1, passed.set_result, None)
+            await passed
+            writer.write(b"b")
+            return await everything(reader)
+
+    assert asyncio.run(run()).startswith(OK)
