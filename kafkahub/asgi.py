@@ -1,0 +1,34 @@
+"""The ASGI application of the web process: ``kafkahub.asgi:application``."""
+
+import os
+from urllib.parse import urlsplit
+
+from django.core.asgi import get_asgi_application
+
+from kafkahub import config
+from kafkahub.dispatch import Application
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.options import admin_options
+from kafkahub.observability import health, logs
+
+
+def build() -> Application:
+    """Return the application of this process from its settings."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kafkahub.settings")
+    settings = config.load()
+    logs.configure("web", settings.log_level)
+    admin = Admin(admin_options(settings))
+    watch = health.Watch(health.neighbours(settings, lambda: _ask(admin)))
+    return Application(
+        get_asgi_application(),
+        watch,
+        trusted=settings.trusted_proxies,
+        public_host=urlsplit(settings.base_url).hostname or "",
+    )
+
+
+def _ask(admin: Admin) -> None:
+    admin.cluster_id()
+
+
+application = build()

@@ -1,0 +1,202 @@
+"""Who answers a request of the web process, and what every answer carries.
+
+Gives every request its id and its access line, answers the probes from memory, and hands all else
+to Django. Wire protocols that must not pay for Django's handler take their paths here.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from kafkahub.observability import health, logs, metrics
+
+Scope = dict[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+MAX_URL_BYTES = 8_192
+"""Longest path and query; every one of ours is far shorter."""
+
+FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})
+"""Headers that only a trusted proxy may set."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that are a label of their own; whatever else is sent counts as ``other``."""
+
+log = structlog.get_logger()
+requests = metrics.counter(
+    "requests_total", "Requests answered, by door, method and status.", ["door", "method", "status"]
+)
+request_seconds = metrics.histogram(
+    "request_seconds", "Time from a request's head to its whole answer.", ["door"]
+)
+
+
+class Application:
+    """Dispatches the requests of one web process.
+
+    Runs   on the server's event loop; the watch in threads of its own
+    Ends   with the lifespan: the watch is stopped
+    """
+
+    def __init__(
+        self, django: Asgi, watch: health.Watch, *, trusted: Networks, public_host: str
+    ) -> None:
+        self._django = django
+        self._watch = watch
+        self._trusted = trusted
+        self._public_host = public_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            # No WebSocket path yet: a close before the handshake is answered with 403.
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._watch.start()
+        log.info("web.started")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._watch.stop()
+        log.info("web.stopped")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_internal = self._is_internal(scope)
+        scope["client"], scope["headers"] = as_trusted(scope, self._trusted)
+        if scope["path"] in PROBES:
+            await self._probe(scope, send, is_internal=is_internal)
+            return
+        request_id = logs.bind_request(header(scope, b"x-request-id"))
+        scope["headers"] = [
+            *((name, value) for name, value in scope["headers"] if name != b"x-request-id"),
+            (b"x-request-id", request_id.encode()),
+        ]
+        exchange = Exchange(scope, send, request_id)
+        try:
+            if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MAX_URL_BYTES:
+                await reply(exchange.send, 414, b'{"status":414,"title":"URI Too Long"}')
+            else:
+                await self._django(scope, receive, exchange.send)
+        finally:
+            exchange.tell()
+            logs.unbind_request()
+
+    async def _probe(self, scope: Scope, send: Send, *, is_internal: bool) -> None:
+        path = scope["path"] if is_internal or scope["path"] != "/metrics" else "/"
+        answer = health.answer(path, self._watch, with_parts=is_internal)
+        await reply(send, answer.status, answer.body, answer.content_type)
+
+    def _is_internal(self, scope: Scope) -> bool:
+        """Return whether the caller came past the public door: not forwarded, from near, by
+        another name than the public one. Only such a caller sees numbers and parts.
+        """
+        if any(name in FORWARDED for name, _ in scope["headers"]) or not scope.get("client"):
+            return False
+        host = urlsplit(f"//{header(scope, b'host') or ''}").hostname
+        peer = ip_address(scope["client"][0])
+        return peer.is_loopback or (peer.is_private and host != self._public_host)
+
+
+class Exchange:
+    """One request and its answer: adds the request id to the one, tells of both at the end."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._request_id = request_id.encode()
+        self._begun = time.perf_counter()
+        self._status = 0
+        self._body_bytes = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            kept = (pair for pair in message.get("headers", []) if pair[0] != b"x-request-id")
+            message = {**message, "headers": [*kept, (b"x-request-id", self._request_id)]}
+        else:
+            self._body_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    def tell(self) -> None:
+        duration_s = time.perf_counter() - self._begun
+        method = self._scope["method"]
+        labels = ("web", method if method in METHODS else "other", str(self._status))
+        requests.labels(*labels).inc()
+        request_seconds.labels("web").observe(duration_s)
+        log.info(
+            "request.answered",
+            method=method,
+            path=self._scope["path"],
+            status=self._status,
+            duration_ms=round(duration_s * 1000, 1),
+            body_bytes=self._body_bytes,
+            address=self._scope["client"][0] if self._scope.get("client") else None,
+        )
+
+
+def header(scope: Mapping[str, Any], name: bytes) -> str | None:
+    """Return the value of a header that stands there exactly once, else None."""
+    found = [value for key, value in scope["headers"] if key == name]
+    return found[0].decode("latin-1") if len(found) == 1 else None
+
+
+def as_trusted(
+    scope: Mapping[str, Any], trusted: Networks
+) -> tuple[tuple[str, int] | None, list[tuple[bytes, bytes]]]:
+    """Return the caller's address and the headers that may be believed.
+
+    Behind a trusted proxy the caller is the last address in ``X-Forwarded-For`` that is no trusted
+    proxy itself. From anybody else these headers are taken away.
+    """
+    client, headers = scope.get("client"), list(scope["headers"])
+    if not client or not _is_in(client[0], trusted):
+        return client, [(name, value) for name, value in headers if name not in FORWARDED]
+    forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+    for hop in reversed(forwarded.decode("latin-1").split(",")):
+        address = hop.strip()
+        if not _is_address(address):
+            break
+        client = (address, 0)
+        if not _is_in(address, trusted):
+            break
+    return client, headers
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_in(address: str, networks: Networks) -> bool:
+    return _is_address(address) and any(ip_address(address) in network for network in networks)
+
+
+async def reply(
+    send: Send, status: int, body: bytes, content_type: str = "application/problem+json"
+) -> None:
+    """Send one whole answer."""
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
