@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 PREFIX = "KAFKAHUB_"
-OWN_VARIABLES = frozenset({"KAFKAHUB_FAILPOINTS"})
+OWN_VARIABLES = frozenset({"KAFKAHUB_FAILPOINTS", "KAFKAHUB_REQUIRE_PARTS"})
 """Variables with our prefix that are read elsewhere and are no settings."""
 
 CommaList = tuple[str, ...]

@@ -1,8 +1,75 @@
 """Fixtures of every test: clock, broker, endpoint, alice, bob, charlie."""
 
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from uuid import uuid4
+
 import pytest
 from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
+
+from kafkahub import config
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.faults import KafkaUnavailable
+from kafkahub.kafka.options import admin_options
+
+REQUIRE_PARTS = "KAFKAHUB_REQUIRE_PARTS"
+"""Set by ``.ci/run``: there, a test whose part is missing fails instead of being skipped."""
+
+MakeTopic = Callable[..., str]
+"""``topic(partitions=1)``: makes a topic nobody else uses and returns its name."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose part is not here, or fail it where that part is required."""
+    checks = {"kafka": _kafka_fault, "browser": _browser_fault}
+    for name in checks.keys() & {marker.name for marker in item.iter_markers()}:
+        fault = checks[name]()
+        if fault is not None and os.environ.get(REQUIRE_PARTS) == "1":
+            pytest.fail(f"{fault}; {REQUIRE_PARTS} forbids to skip", pytrace=False)
+        if fault is not None:
+            pytest.skip(fault)
+
+
+@functools.cache
+def _kafka_fault() -> str | None:
+    try:
+        in_memory = Admin(admin_options(config.load())).is_in_memory()
+    except KafkaUnavailable:
+        return "Kafka does not answer"
+    return "needs a real Apache Kafka; this one is in memory" if in_memory else None
+
+
+@functools.cache
+def _browser_fault() -> str | None:
+    return None if shutil.which("chromium") else "needs chromium (Debian: apt install chromium)"
+
+
+@pytest.fixture(scope="session")
+def bootstrap() -> str:
+    """Return the address of the Kafka of this run."""
+    return config.load().kafka_bootstrap
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """Return the URL of the Redis of this run; nobody else uses it."""
+    return config.load().redis_url.get_secret_value()
+
+
+@pytest.fixture
+def topic(bootstrap: str) -> MakeTopic:
+    """Return what makes topics."""
+    admin = Admin(admin_options(config.load()))
+
+    def make(partitions: int = 1) -> str:
+        name = f"test-{uuid4().hex[:12]}"
+        admin.create_topic(name, partitions, deadline_s=15)
+        return name
+
+    return make
 
 
 @pytest.fixture(scope="session")
