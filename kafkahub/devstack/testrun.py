@@ -11,11 +11,10 @@ from kafkahub.devstack.parts import Site
 from kafkahub.devstack.processes import Processes, Program, StartFailed
 from kafkahub.devstack.terminal import last_lines, say
 
-KAFKA_VARIABLE = "DEVSTACK_KAFKA"
-"""Tells the tests which Kafka they got: ``apache`` or ``memory``."""
-
 KEPT = ("KAFKAHUB_REQUIRE_PARTS",)
 """Variables with the product's prefix that say how to test and not what to test against."""
+
+HOOKS = {"KAFKAHUB_TEST_HOOKS": "true"}
 
 CHECK_DEADLINE_S = 600.0
 """Longest time that one check may take; a hanging one is killed."""
@@ -40,7 +39,7 @@ def run(command: Sequence[str]) -> int:
             Program(
                 name="command",
                 argv=command,
-                env={**env, **_settings(parts, keys), "PATH": _path(env)},
+                env={**env, **stack.settings(parts, keys, "test"), **HOOKS, "PATH": _path(env)},
                 cwd=Path.cwd(),
                 tier=1,
             )
@@ -74,14 +73,6 @@ def with_made_up_settings(command: Sequence[str]) -> int:
         )
         status = processes.start(program).finish(wait_s=CHECK_DEADLINE_S)
     return status if status >= 0 else 128 - status
-
-
-def _settings(parts: stack.Stack, keys: dict[str, str]) -> dict[str, str]:
-    return {
-        **stack.settings(parts, keys, "test"),
-        "KAFKAHUB_TEST_HOOKS": "true",
-        KAFKA_VARIABLE: parts.kafka,
-    }
 
 
 def _path(env: dict[str, str]) -> str:

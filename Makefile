@@ -1,0 +1,65 @@
+# Two commands bring everything: `make dev` and `make test`. Bare `make` lists the others.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+STACK := $(PYTHON) -m kafkahub.devstack
+# Checks read settings, and use nothing that they name.
+MADE_UP := $(STACK) settings --
+TESTS ?=
+
+.PHONY: help dev test check lock bench-delivery
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+dev: .venv/installed ## run the whole product with sample traffic; FRESH=1 wipes var/ first
+	@$(STACK) dev $(if $(FRESH),--fresh)
+
+test: .venv/installed ## run all tests on PostgreSQL, Redis and Kafka of their own; TESTS=path for some
+	@$(STACK) run -- $(PYTHON) -m pytest $(TESTS)
+
+check: .venv/installed ## lint, types, layers, migrations, settings of production, API description, docs
+	@set -x
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(MADE_UP) mypy .
+	$(MADE_UP) lint-imports
+	$(STACK) run -- $(PYTHON) manage.py makemigrations --check --dry-run
+	$(MADE_UP) $(PYTHON) manage.py check --deploy --fail-level WARNING
+	$(MADE_UP) $(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
+	$(MADE_UP) $(PYTHON) manage.py docs --check
+
+bench-delivery: .venv/installed ## measure the delivery engine on real Kafka; the last line is JSON
+	@$(STACK) run -- $(PYTHON) tests/bench/delivery.py
+
+lock: .venv/installed ## pin requirements/*.in to exact versions with hashes
+	@export UV_PYTHON_DOWNLOADS=never
+	for name in main dev; do
+	  .venv/bin/uv pip compile --generate-hashes --no-emit-index-url --no-header --upgrade --quiet \
+	    --python-version 3.11 "requirements/$$name.in" -o "requirements/$$name.txt"
+	done
+
+# The newest python3.11 that can make a virtual environment; on Debian, root installs what is missing.
+.venv/installed: requirements/dev.txt
+	@usable() { "$$1" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; }
+	find() { for name in python3.11 /usr/bin/python3.11 python3; do
+	  if usable "$$name"; then echo "$$name"; return; fi; done; }
+	found=$$(find)
+	if [ -z "$$found" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	  echo "installing python3.11-venv with apt-get …"
+	  { apt-get update && apt-get install -y --no-install-recommends python3.11 python3.11-venv; } >/dev/null 2>&1 || true
+	  found=$$(find)
+	fi
+	if [ -z "$$found" ]; then
+	  echo "KafkaHub needs Python 3.11 with venv. On Debian 12: apt install python3.11 python3.11-venv" >&2
+	  exit 1
+	fi
+	test -x $(PYTHON) || "$$found" -m venv .venv
+	echo "installing the locked requirements into .venv, once …"
+	$(PYTHON) -m pip install --require-hashes --only-binary :all: --disable-pip-version-check \
+	  --no-input -r requirements/dev.txt | awk '/^Collecting /{if (++n % 25 == 0) print "  " n " packages …"; fflush()}'
+	touch $@
