@@ -103,7 +103,8 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "var" / "static"
+# Elsewhere files are served from where they lie, and nothing is collected.
+STATIC_ROOT = BASE_DIR / "var" / "static" if CONFIG.environment == "production" else None
 STATICFILES_DIRS = [BASE_DIR / "kafkahub" / "static"]
 WHITENOISE_USE_FINDERS = CONFIG.environment != "production"
 WHITENOISE_AUTOREFRESH = False
