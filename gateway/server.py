@@ -5,9 +5,6 @@ from asyncio import TimerHandle
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 16_384
-HEAD_DEADLINE_S = 10
-"""From the connection, or from the first byte of a next request, to the end of the head."""
-
 REFUSALS = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -20,6 +17,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     Within a head, bytes are fed in pieces that end where the limit is; a body is fed as it comes.
     """
+
+    head_deadline_s = 10.0
+    """From the connection, or the first byte of a next request, to the end of the head."""
 
     _head_bytes: int | None = 0  # None while a body is read
     _head_timer: TimerHandle | None = None
@@ -59,7 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_DEADLINE_S, self._refuse, 408)
+            self._head_timer = self.loop.call_later(self.head_deadline_s, self._refuse, 408)
 
     def _end_timer(self) -> None:
         if self._head_timer is not None:

@@ -28,12 +28,15 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    head_deadline_s: float = 10,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Give a raw connection to a running server."""
     options = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
     state = ServerState()
+    hurried = type("Hurried", (server.GuardedProtocol,), {"head_deadline_s": head_deadline_s})
     listening = await asyncio.get_running_loop().create_server(
-        lambda: server.GuardedProtocol(options, state, {}), "127.0.0.1", 0
+        lambda: hurried(options, state, {}), "127.0.0.1", 0
     )
     port = listening.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -45,11 +48,11 @@ async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Strea
         await listening.wait_closed()
 
 
-def exchange(*pieces: bytes) -> bytes:
+def exchange(*pieces: bytes, head_deadline_s: float = 10) -> bytes:
     """Send the pieces one by one, then return everything until the server closes."""
 
     async def run() -> bytes:
-        async with connected() as (reader, writer):
+        async with connected(head_deadline_s) as (reader, writer):
             for piece in pieces:
                 writer.write(piece)
                 # A peer that refused may have closed already; its answer is what counts.
@@ -60,11 +63,11 @@ def exchange(*pieces: bytes) -> bytes:
     return asyncio.run(run())
 
 
-def after_an_answer(piece: bytes) -> bytes:
+def after_an_answer(piece: bytes, head_deadline_s: float = 10) -> bytes:
     """Have one request answered, send the piece on the same connection, return what follows."""
 
     async def run() -> bytes:
-        async with connected() as (reader, writer):
+        async with connected(head_deadline_s) as (reader, writer):
             writer.write(get(close=False))
             await reader.readuntil(b"\r\n\r\n0")
             writer.write(piece)
@@ -147,29 +150,19 @@ def test_what_is_no_http_is_refused_in_our_form() -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nhost: a\r\n"])
-def test_a_head_that_does_not_come_is_refused_in_time(
-    begun: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "HEAD_DEADLINE_S", 0.2)
-
-    assert exchange(begun).startswith(b"HTTP/1.1 408 ")
+def test_a_head_that_does_not_come_is_refused_in_time(begun: bytes) -> None:
+    assert exchange(begun, head_deadline_s=0.2).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_second_head_that_does_not_come_is_refused_in_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(server, "HEAD_DEADLINE_S", 0.2)
+def test_a_second_head_that_does_not_come_is_refused_in_time() -> None:
+    answer = after_an_answer(b"GET /again HTTP/1.1\r\n", head_deadline_s=0.2)
 
-    assert after_an_answer(b"GET /again HTTP/1.1\r\n").startswith(b"HTTP/1.1 408 ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_slow_body_is_not_measured_by_the_deadline_of_heads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(server, "HEAD_DEADLINE_S", 0.05)
-
+def test_a_slow_body_is_not_measured_by_the_deadline_of_heads() -> None:
     async def run() -> bytes:
-        async with connected() as (reader, writer):
+        async with connected(head_deadline_s=0.05) as (reader, writer):
             writer.write(b"POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\na")
             # Twice the deadline passes: a timer that still ran would have fired by its end.
             passed = asyncio.get_running_loop().create_future()
