@@ -1,6 +1,7 @@
 """The resolver against a DNS server that answers, lies, or keeps silent."""
 
 import queue
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -80,7 +81,7 @@ def test_an_answer_is_believed_within_bounds(
 
     found = resolver.resolve("hooks.example")
 
-    left_s = found.expires - module.time.monotonic()
+    left_s = found.expires - time.monotonic()
     assert kept_s - 5 < left_s <= kept_s
 
 
