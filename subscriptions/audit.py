@@ -68,6 +68,7 @@ class Verb(StrEnum):
     DELIVERY_RESENT = "delivery.resent"
     PARKED_REDRIVEN = "parked.redriven"
     PARKED_DISCARDED = "parked.discarded"
+    PARKED_PURGED = "parked.purged"
     PAYLOAD_VIEWED = "payload.viewed"
     TEST_SENT = "test.sent"
     OPERATOR_SIGNED_IN = "operator.signed_in"
