@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from kafkahub import checks
+from kafkahub import celery, checks
 
 
 class KafkaHubConfig(AppConfig):
@@ -12,3 +12,4 @@ class KafkaHubConfig(AppConfig):
 
     def ready(self) -> None:
         checks.install()
+        celery.app.set_default()  # shared tasks are published through it

@@ -1,0 +1,159 @@
+"""All SQL by which people and jobs move parked rows; what engines do with them is in ``ledger``.
+
+Every statement names the states it may leave, and the rows it returns are the answer: what does
+not come back was not in such a state any more.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from django.db import connection
+
+DUE_NOW = """
+UPDATE parked_delivery
+   SET state = 'scheduled', reason = %(reason)s, next_attempt_at = now(), expires_at = NULL,
+       attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END
+ WHERE id = %(id)s AND state = ANY(%(states)s) AND body IS NOT NULL
+RETURNING id
+"""  # the primary key
+
+REFILL = """
+UPDATE parked_delivery
+   SET state = 'scheduled', reason = %(reason)s, next_attempt_at = now(), expires_at = NULL,
+       attempts = 0, body = %(body)s, headers = %(headers)s::jsonb,
+       grant_version = %(grant_version)s
+ WHERE id = %(id)s AND state = ANY(%(states)s)
+RETURNING id
+"""  # the primary key
+
+INSERT = """
+INSERT INTO parked_delivery
+       (id, subscription_id, topic, partition, "offset", generation, key, record_time, body,
+        headers, grant_version, state, reason, attempts, sends, first_failed_at, next_attempt_at,
+        last_outcome)
+VALUES (%(id)s, %(subscription)s, %(topic)s, %(partition)s, %(offset)s, %(generation)s, %(key)s,
+        %(record_time)s, %(body)s, %(headers)s::jsonb, %(grant_version)s, 'scheduled', %(reason)s,
+        0, %(sends)s, now(), now(), '')
+ON CONFLICT DO NOTHING
+RETURNING id
+"""  # parked_once (subscription, topic, partition, generation, offset) and the primary key
+
+# Without its body, for the partner gave the record up; as a mark, for a re-read would send it.
+DISCARD = """
+UPDATE parked_delivery
+   SET state = 'discarded', body = NULL, next_attempt_at = NULL, expires_at = NULL
+ WHERE id = ANY(%(ids)s) AND state = ANY(%(states)s)
+RETURNING id
+"""  # the primary key
+
+# A lane without a row stands at the floor, and without a floor nobody reads the partition yet.
+SWEEP_MARKS = """
+DELETE FROM parked_delivery WHERE id IN (
+    SELECT d.id FROM parked_delivery d
+      LEFT JOIN lane_position l ON l.subscription_id = d.subscription_id
+            AND l.topic = d.topic AND l.partition = d.partition
+      LEFT JOIN partition_position p ON p.topic = d.topic AND p.partition = d.partition
+     WHERE d.state = 'discarded'
+       AND d."offset" < CASE WHEN l.state IN ('behind', 'paused') THEN l.next_offset
+                             ELSE greatest(l.next_offset, p.next_offset) END
+     LIMIT %(limit)s)
+"""  # parked_marks, lane_position_once, partition_position_once
+
+SWEEP_LEASES = """
+UPDATE parked_delivery SET state = 'scheduled', claimed_by = NULL, lease_until = NULL
+ WHERE id IN (SELECT id FROM parked_delivery WHERE state = 'sending' AND lease_until < now()
+               ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+"""  # parked_leases (lease_until)
+
+EXPIRE = """
+WITH expired AS (
+    DELETE FROM parked_delivery WHERE id IN (
+        SELECT id FROM parked_delivery WHERE state = 'dead' AND expires_at < now()
+         ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING subscription_id, reason
+)
+SELECT s.partner_id, e.subscription_id, e.reason, count(*)
+  FROM expired e JOIN subscriptions_subscription s ON s.id = e.subscription_id
+ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""  # parked_expiring (expires_at)
+
+
+class Expired(NamedTuple):
+    """Dead letters of one subscription that were purged for one reason."""
+
+    partner: str
+    subscription: str
+    reason: str
+    rows: int
+
+
+def due_now(row_id: str, reason: str, states: Collection[str]) -> bool:
+    """Make a row that has its body due at once; False when it is in none of ``states``."""
+    values = {"id": row_id, "reason": reason, "states": list(states)}
+    return bool(_rows(DUE_NOW, values))
+
+
+def refill(
+    row_id: str,
+    reason: str,
+    states: Collection[str],
+    *,
+    body: bytes,
+    headers: Mapping[str, str],
+    grant_version: int,
+) -> bool:
+    """Give a row a body made anew and make it due at once; False when in none of ``states``."""
+    values = {
+        "id": row_id,
+        "reason": reason,
+        "states": list(states),
+        "body": body,
+        "headers": _json(headers),
+        "grant_version": grant_version,
+    }
+    return bool(_rows(REFILL, values))
+
+
+def insert(values: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+    """Insert a row that is due at once; False when there is one for that record already.
+
+    values  the columns INSERT names, but ``headers``
+    """
+    return bool(_rows(INSERT, {**values, "headers": _json(headers)}))
+
+
+def discard(row_ids: Collection[str], states: Collection[str]) -> set[str]:
+    """Give rows up; return the ids of those that were in one of ``states``."""
+    return {row_id for (row_id,) in _rows(DISCARD, {"ids": list(row_ids), "states": list(states)})}
+
+
+def sweep_marks(limit: int) -> int:
+    """Delete marks of discarded rows that their lanes have passed; return how many."""
+    return _count(SWEEP_MARKS, {"limit": limit})
+
+
+def sweep_leases(limit: int) -> int:
+    """Make rows due whose claimer is gone; return how many. Engines do the same by themselves."""
+    return _count(SWEEP_LEASES, {"limit": limit})
+
+
+def expire(limit: int) -> list[Expired]:
+    """Purge up to ``limit`` dead letters whose time is over; return what went, by subscription."""
+    return [Expired._make(row) for row in _rows(EXPIRE, {"limit": limit})]
+
+
+def _rows(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, dict(values))
+        return list(cursor.fetchall())
+
+
+def _count(statement: str, values: Mapping[str, Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, dict(values))
+        return int(cursor.rowcount)
+
+
+def _json(headers: Mapping[str, str]) -> str:
+    return msgspec.json.encode(headers).decode()

@@ -1,0 +1,84 @@
+"""Jobs on delivery's tables; each idempotent, in short slices, one process at a time.
+
+None of them is needed for a delivery: with Redis or the beat away, rows only stay longer.
+"""
+
+import structlog
+from celery import shared_task
+from django.db import connection
+from psycopg.errors import LockNotAvailable
+
+from delivery import parking, partitions
+from kafkahub import config
+from kafkahub.failpoints import failpoint
+from kafkahub.jobs import alone
+from subscriptions import audit
+from subscriptions.audit import Actor, ActorKind, Subject, Verb
+
+ROWS_PER_SLICE = 1_000
+"""Rows one transaction touches: far below the statement timeout of 5 s."""
+SLICES_PER_RUN = 20
+"""Slices one run does at most, so that it ends within its 30 s; the next run goes on."""
+DAYS_AHEAD = 3
+
+log = structlog.get_logger()
+
+
+@shared_task
+def keep_partitions() -> None:
+    """Make the attempt log's days ahead and drop those past retention."""
+    kept_days = config.load().attempts_kept_days
+    try:
+        with alone("delivery.partitions") as mine:
+            if mine:
+                _keep_partitions(kept_days)
+    except LockNotAvailable:
+        # Somebody reads the log for long; days are made three ahead, so an hour later will do.
+        log.info("partitions.busy")
+
+
+@shared_task
+def expire_dead_letters() -> None:
+    """Purge dead letters whose time is over; an audit row keeps their number."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("delivery.dead_letters") as mine:
+            expired = parking.expire(ROWS_PER_SLICE) if mine else []
+            for gone in expired:
+                _audit_purge(gone)
+        if sum(gone.rows for gone in expired) < ROWS_PER_SLICE:
+            return
+        failpoint("job.mid_slice")
+
+
+@shared_task
+def sweep_parked() -> None:
+    """Make rows due whose engine died, and delete marks that nothing needs any more."""
+    with alone("delivery.sweep") as mine:
+        if mine:
+            parking.sweep_leases(ROWS_PER_SLICE)
+            parking.sweep_marks(ROWS_PER_SLICE)
+
+
+def _keep_partitions(kept_days: int) -> None:
+    connection.ensure_connection()
+    conn = connection.connection
+    today = partitions.current_day(conn)
+    made = partitions.ensure(conn, today, days_ahead=DAYS_AHEAD)
+    dropped = partitions.drop_older_than(conn, today, kept_days=kept_days)
+    purged = partitions.purge_default(conn, today, kept_days=kept_days)
+    if made or dropped or purged:
+        log.info(
+            "partitions.kept",
+            made=[str(day) for day in made],
+            dropped=[str(day) for day in dropped],
+            purged_rows=purged,
+        )
+
+
+def _audit_purge(gone: parking.Expired) -> None:
+    audit.append(
+        Actor(ActorKind.SYSTEM, "delivery.expire_dead_letters"),
+        Verb.PARKED_PURGED,
+        Subject("subscription", gone.subscription, gone.partner),
+        {"dead_letters": (gone.rows, 0), "reason": (gone.reason, None)},
+    )

@@ -1,0 +1,41 @@
+"""Jobs on the control API's tables; each idempotent, in short slices, one process at a time."""
+
+from celery import shared_task
+from django.contrib.sessions.models import Session
+
+from kafkahub import clock
+from kafkahub.failpoints import failpoint
+from kafkahub.jobs import alone
+from subscriptions import idempotency
+from subscriptions.models import IdempotencyKey
+
+ROWS_PER_SLICE = 1_000
+"""Rows one transaction touches: far below the statement timeout of 5 s."""
+SLICES_PER_RUN = 20
+"""Slices one run does at most, so that it ends within its 30 s; the next run goes on."""
+
+
+@shared_task
+def expire_idempotency_keys() -> None:
+    """Delete stored answers older than the 24 h that are promised."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("subscriptions.idempotency_keys") as mine:
+            gone = _expire_answers() if mine else 0
+        if gone < ROWS_PER_SLICE:
+            return
+        failpoint("job.mid_slice")
+
+
+@shared_task
+def expire_sessions() -> None:
+    """Delete operators' sessions that are over."""
+    with alone("subscriptions.sessions") as mine:
+        if mine:
+            Session.objects.filter(expire_date__lt=clock.now()).delete()
+
+
+def _expire_answers() -> int:
+    old = IdempotencyKey.objects.filter(created_at__lt=clock.now() - idempotency.KEPT)
+    slice_ids = old.order_by("created_at").values_list("pk", flat=True)[:ROWS_PER_SLICE]
+    deleted, _ = IdempotencyKey.objects.filter(pk__in=list(slice_ids)).delete()
+    return deleted
