@@ -5,13 +5,17 @@ callback, so that it can be counted and logged, and never stops a reader.
 """
 # ruff: noqa: SLF001  the client's own errors are public names that begin with an underscore
 
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+import structlog
 from confluent_kafka import KafkaError
 
 from kafkahub.errors import Unavailable
+
+log = structlog.get_logger()
 
 
 class KafkaUnavailable(Unavailable):
@@ -71,13 +75,25 @@ OnError = Callable[[Kind, str | None, int | None, str], None]
 REFUSALS = frozenset({Kind.AUTHENTICATION, Kind.TLS, Kind.AUTHORIZATION})
 """Kinds that no waiting mends: somebody must change settings or rights."""
 
+ALL_DOWN: Final = KafkaError._ALL_BROKERS_DOWN
 END_OF_PARTITION: Final = KafkaError._PARTITION_EOF
 NO_SUCH_OFFSET: Final = KafkaError._AUTO_OFFSET_RESET
 NOT_OURS: Final = KafkaError._STATE
 """What librdkafka answers about a partition that a rebalance took away."""
-QUEUE_FULL: Final = KafkaError._QUEUE_FULL
-TIMED_OUT: Final = KafkaError._TIMED_OUT
-BROKER_TIMED_OUT: Final = KafkaError.REQUEST_TIMED_OUT
+OUTCOME_UNKNOWN: Final = frozenset(
+    {
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._PURGE_INFLIGHT,
+        KafkaError._FATAL,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    }
+)
+"""Answers after which a record may be in the log or not."""
 
 _KINDS = {
     KafkaError._TRANSPORT: Kind.TRANSPORT,
@@ -97,7 +113,34 @@ _KINDS = {
     KafkaError._MAX_POLL_EXCEEDED: Kind.POLL_INTERVAL,
 }
 
+TELL_AGAIN_S = 10.0
+"""While a broker is away librdkafka tries 20 times a second and tells each time."""
+
+
+class Teller:
+    """Hands trouble on, the same kind of the same partition once in ``TELL_AGAIN_S``.
+
+    Runs  in the threads that poll a client; two of them may at worst tell the same twice
+    """
+
+    def __init__(self, on_error: OnError, now: Callable[[], float] = time.monotonic) -> None:
+        self._on_error = on_error
+        self._now = now
+        self._told: dict[tuple[Kind, str | None, int | None], float] = {}
+
+    def tell(self, kind: Kind, topic: str | None, partition: int | None, text: str) -> None:
+        """Call ``on_error`` unless it was told of this a moment ago."""
+        now = self._now()
+        if now - self._told.get((kind, topic, partition), -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            self._told[kind, topic, partition] = now
+            self._on_error(kind, topic, partition, text)
+
 
 def kind_of(error: KafkaError) -> Kind:
     """Return the kind of an error that librdkafka reports."""
     return Kind.FATAL if error.fatal() else _KINDS.get(error.code(), Kind.OTHER)
+
+
+def log_trouble(kind: Kind, topic: str | None, partition: int | None, text: str) -> None:
+    """Log trouble that a client mends by itself; the ``OnError`` of those who count nothing."""
+    log.warning("kafka.troubled", kind=kind, topic=topic, partition=partition, reason=text)

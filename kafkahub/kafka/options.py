@@ -6,6 +6,7 @@ Options = dict[str, str | int | bool]
 
 BASE: Options = {
     "client.id": "kafkahub",
+    "log_level": 2,  # lines about errors come by callback as well, and 20 times a second
     "socket.keepalive.enable": True,
     "socket.connection.setup.timeout.ms": 5_000,
     "reconnect.backoff.ms": 100,
