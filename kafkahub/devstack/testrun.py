@@ -4,11 +4,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from kafkahub.devstack import material, stack
+from kafkahub.devstack.accounts import unprivileged
 from kafkahub.devstack.parts import Site
-from kafkahub.devstack.processes import Processes, Program, StartFailed
+from kafkahub.devstack.processes import Child, Processes, Program, StartFailed
 from kafkahub.devstack.terminal import last_lines, say
 
 KEPT = ("KAFKAHUB_REQUIRE_PARTS",)
@@ -26,30 +27,19 @@ def run(command: Sequence[str]) -> int:
     What the environment names is not used: a test run wipes, kills and floods what it stands on.
     Raises StartFailed when a part cannot be had, or stops before the command does.
     """
-    keys = material.make()
-    with TemporaryDirectory(prefix="kafkahub-") as name, Processes() as processes:
+    with TemporaryDirectory(prefix="kafkahub-", dir=_room()) as name, Processes() as processes:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL may run as somebody else, who has to pass through
         env = {k: v for k, v in os.environ.items() if not k.startswith("KAFKAHUB_") or k in KEPT}
-        site = Site(folder / "var", folder / "log", env, lasting=False)
-        say("starting PostgreSQL, Redis and Kafka for this run …")
-        parts = stack.start(processes, site, keys)
-        say(f"{' · '.join(parts.labels)}\n")
-        child = processes.start(
-            Program(
-                name="command",
-                argv=command,
-                env={**env, **stack.settings(parts, keys, "test"), **HOOKS, "PATH": _path(env)},
-                cwd=Path.cwd(),
-                tier=1,
-            )
+        settings = _start_parts(processes, Site(folder / "var", folder / "log", env, lasting=False))
+        program = Program(
+            name="command",
+            argv=command,
+            env={**env, **settings, **HOOKS, "PATH": _path(env)},
+            cwd=Path.cwd(),
+            tier=1,
         )
-        ended = processes.first_ended(wait_s=None)
-        if ended is not None and ended is not child:
-            log = ended.program.log or Path(os.devnull)
-            text = f"{ended.program.name} stopped during the run:\n{last_lines(log)}"
-            raise StartFailed(text)
-        status = child.finish(0)
+        status = _finish(processes, processes.start(program))
     return status if status >= 0 else 128 - status
 
 
@@ -73,6 +63,35 @@ def with_made_up_settings(command: Sequence[str]) -> int:
         )
         status = processes.start(program).finish(wait_s=CHECK_DEADLINE_S)
     return status if status >= 0 else 128 - status
+
+
+def _start_parts(processes: Processes, site: Site) -> dict[str, str]:
+    """Start the parts and return the settings of a product on them."""
+    say("starting PostgreSQL, Redis and Kafka for this run …")
+    keys = material.make()
+    parts = stack.start(processes, site, keys)
+    say(f"{' · '.join(parts.labels)}\n")
+    return stack.settings(parts, keys, "test")
+
+
+def _finish(processes: Processes, command: Child) -> int:
+    """Wait for the command and return its status.
+
+    Raises StartFailed when a part ends before it.
+    """
+    ended = processes.first_ended(wait_s=None)
+    if ended is not None and ended is not command:
+        log = ended.program.log or Path(os.devnull)
+        text = f"The part {ended.program.name!r} stopped during the run:\n{last_lines(log)}"
+        raise StartFailed(text)
+    return command.finish(0)
+
+
+def _room() -> str:
+    """Return where temporary folders go that PostgreSQL's account can reach."""
+    account = unprivileged()
+    usual = gettempdir()
+    return usual if account is None or account.can_enter(Path(usual)) else "/var/tmp"  # noqa: S108 - the folder made there has a random name
 
 
 def _path(env: dict[str, str]) -> str:
