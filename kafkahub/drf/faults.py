@@ -55,3 +55,28 @@ def refuse(found: Sequence[Fault]) -> None:
     """Raise Invalid when there are faults."""
     if found:
         raise Invalid(found[:MAX_FAULTS])
+
+
+class Found:
+    """Faults of the parts of one input; their subject is kept where all have the same one."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._subjects: set[str] = set()
+
+    def add(self, new: Iterable[Fault], *parts: str | int, subject: str | None = None) -> None:
+        """Note faults of the value at ``parts``; ``subject`` is the code they share above."""
+        for fault in new:
+            self.faults.append(below(fault, *parts))
+            self._subjects.add(subject or fault.code)
+
+    def take(self, error: Invalid, *parts: str | int) -> None:
+        """Note what ``error`` found wrong with the value at ``parts``."""
+        self.add(error.faults, *parts, subject=error.instance_code)
+
+    def refuse(self) -> None:
+        """Raise Invalid when there are faults."""
+        if self.faults:
+            only = len(self._subjects) == 1
+            code = next(iter(self._subjects)) if only else Invalid.code
+            raise Invalid(self.faults[:MAX_FAULTS], code=code)

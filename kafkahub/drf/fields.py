@@ -47,7 +47,8 @@ class Strict(serializers.Serializer[Any]):
         return self.to_internal_value(data)
 
     def to_internal_value(self, data: dict[str, object]) -> Values:
-        found = self._strangers(data)
+        found = faults.Found()
+        found.add(self._strangers(data))
         values: Values = {}
         for field in self._writable_fields:
             name = str(field.field_name)
@@ -56,10 +57,10 @@ class Strict(serializers.Serializer[Any]):
             except serializers.SkipField:
                 continue
             except Invalid as error:
-                found += [faults.below(fault, name) for fault in error.faults]
+                found.take(error, name)
             except ValidationError as error:
-                found += [faults.below(fault, name) for fault in from_drf(field, error)]
-        faults.refuse(found)
+                found.add(from_drf(field, error), name)
+        found.refuse()
         return self.checked(values)
 
     def checked(self, values: Values) -> Values:
@@ -183,18 +184,18 @@ class ListOf(serializers.ListField):
         if not isinstance(data, list):
             raise Invalid([Fault("", "wrong_type", "A list is needed here.")])
         self._count(len(data))
-        found: list[Fault] = []
+        found = faults.Found()
         values = []
         for index, item in enumerate(data):
             try:
                 values.append(self.child.run_validation(item))
             except Invalid as error:
-                found += [faults.below(fault, index) for fault in error.faults]
+                found.take(error, index)
             except ValidationError as error:
-                found += [faults.below(fault, index) for fault in from_drf(self.child, error)]
-        if self.unique and not found:
-            found = _doubles(values)
-        faults.refuse(found)
+                found.add(from_drf(self.child, error), index)
+        found.refuse()
+        if self.unique:
+            faults.refuse(_doubles(values))
         return values
 
     def _count(self, count: int) -> None:

@@ -1,0 +1,199 @@
+"""Everything that is done to endpoints and their secrets."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Literal
+
+from django.db import transaction
+
+from kafkahub import clock, config, signing
+from kafkahub.errors import Conflict, Fault, InUse, Invalid, LimitReached
+from subscriptions import audit
+from subscriptions.actions.rows import apply, lock
+from subscriptions.audit import Actor, ActorKind, Verb
+from subscriptions.models import Endpoint, Partner, SigningSecret, Subscription
+
+DEFAULT_OVERLAP_S = 86_400
+MAX_OVERLAP_S = 604_800
+MAX_RETIRING = 10
+"""Secrets of a kind that still sign beside the active one; a header must stay small."""
+
+SecretKind = Literal["hmac", "ed25519"]
+
+
+def create_endpoint(
+    actor: Actor,
+    partner: str,
+    *,
+    name: str,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    **settings: object,
+) -> tuple[Endpoint, str]:
+    """Make an endpoint with its first secret; return both, the secret as ``whsec_…``.
+
+    url       in canonical form, admitted by ``verification.admit_url``
+    settings  description and limits; absent ones have their default
+
+    Raises LimitReached.
+    """
+    with transaction.atomic():
+        lock(Partner(pk=partner))
+        limit = config.load().max_endpoints
+        if Endpoint.objects.filter(partner_id=partner).count() >= limit:
+            raise LimitReached(f"A partner may have {limit} endpoints.")
+        endpoint = Endpoint.objects.create(
+            partner_id=partner, name=name, url=url, headers=_sealed_form(headers or {}), **settings
+        )
+        secret = signing.new_secret()
+        _add_secret(endpoint, "hmac", secret)
+        shown = {"name": (None, name), "url": (None, url)}
+        audit.append(actor, Verb.ENDPOINT_CREATED, endpoint, shown)
+    return endpoint, secret
+
+
+def update_endpoint(
+    actor: Actor,
+    endpoint: Endpoint,
+    values: Mapping[str, object],
+    headers: Mapping[str, str] | None = None,
+) -> Endpoint:
+    """Change an endpoint's fields; ``headers`` replaces all of them, None leaves them."""
+    with transaction.atomic():
+        row = lock(endpoint)
+        wanted = dict(values)
+        if headers is not None and headers != header_values(row):
+            wanted["headers"] = _sealed_form(headers)
+        changes = apply(row, wanted)
+        if changes:
+            audit.append(actor, Verb.ENDPOINT_UPDATED, row, changes)
+    return row
+
+
+def header_values(endpoint: Endpoint) -> dict[str, str]:
+    """Return the custom headers in the clear; raise SealBroken when they do not open."""
+    if endpoint.headers is None:
+        return {}
+    values: dict[str, str] = json.loads(endpoint.headers.reveal())
+    return values
+
+
+def _sealed_form(headers: Mapping[str, str]) -> str | None:
+    return json.dumps(dict(headers)) if headers else None
+
+
+def disable_endpoint(actor: Actor, endpoint: Endpoint, reason: str = "") -> Endpoint:
+    """Stop sending to an endpoint; what it is owed waits. One that is disabled stays as it is.
+
+    An operator's word stands above a partner's: it also covers what the partner disabled.
+    """
+    by_operator = actor.kind == ActorKind.OPERATOR
+    why = Endpoint.StatusReason.OPERATOR if by_operator else Endpoint.StatusReason.MANUAL
+    with transaction.atomic():
+        row = lock(endpoint)
+        if row.status == Endpoint.Status.DISABLED and not by_operator:
+            return row
+        changes = apply(row, {"status": Endpoint.Status.DISABLED, "status_reason": why})
+        if changes:
+            audit.append(actor, Verb.ENDPOINT_DISABLED, row, changes, reason)
+    return row
+
+
+def enable_endpoint(actor: Actor, endpoint: Endpoint, reason: str = "") -> Endpoint:
+    """Send to an endpoint again; one that is active stays as it is.
+
+    Raises Conflict when an operator disabled it and somebody else asks.
+    """
+    with transaction.atomic():
+        row = lock(endpoint)
+        by_operator = row.status_reason == Endpoint.StatusReason.OPERATOR
+        if by_operator and actor.kind != ActorKind.OPERATOR:
+            raise Conflict("The endpoint is disabled (operator); only an operator can enable it.")
+        changes = apply(
+            row,
+            {"status": Endpoint.Status.ACTIVE, "status_reason": Endpoint.StatusReason.NONE},
+        )
+        if changes:
+            audit.append(actor, Verb.ENDPOINT_ENABLED, row, changes, reason)
+    return row
+
+
+def delete_endpoint(actor: Actor, endpoint: Endpoint) -> None:
+    """Remove an endpoint and its secrets; raise InUse while a subscription sends to it."""
+    with transaction.atomic():
+        row = lock(endpoint)
+        users = (
+            Subscription.objects.filter(endpoint=row).order_by("id").values_list("id", flat=True)
+        )
+        if names := list(users[:10]):
+            raise InUse(f"These subscriptions send to it: {', '.join(names)}.")
+        gone = audit.Subject("endpoint", row.pk, row.partner_id)
+        row.delete()
+        audit.append(actor, Verb.ENDPOINT_DELETED, gone, {"url": (row.url, None)})
+
+
+def rotate_secret(
+    actor: Actor,
+    endpoint: Endpoint,
+    kind: SecretKind,
+    secret: str | None = None,
+    overlap: timedelta = timedelta(seconds=DEFAULT_OVERLAP_S),
+) -> tuple[SigningSecret, str | None]:
+    """Make a new active secret of that kind; the one before signs on for the overlap.
+
+    secret  one that the partner brings along (hmac only), checked here; None: we make one
+
+    Returns the row, and what the partner must know: the ``whsec_…``, or None for ed25519, whose
+    public key stands in the row. Raises Invalid ``invalid_secret``, LimitReached.
+    """
+    made = secret if secret is not None else _new_secret(kind)
+    _check_secret(kind, made)
+    with transaction.atomic():
+        row = lock(endpoint)
+        now = clock.now()
+        of_kind = SigningSecret.objects.filter(endpoint=row, kind=kind)
+        if of_kind.filter(expires_at__gt=now).count() >= MAX_RETIRING:
+            raise LimitReached(f"{MAX_RETIRING} secrets are retiring already; wait or retire one.")
+        of_kind.filter(expires_at__isnull=True).update(expires_at=now + overlap)
+        fresh = _add_secret(row, kind, made)
+        changes = {"kind": (None, kind), "secret": audit.SECRET}
+        audit.append(actor, Verb.SECRET_ROTATED, fresh, changes)
+    return fresh, made if kind == "hmac" else None
+
+
+def retire_secret(actor: Actor, secret: SigningSecret) -> None:
+    """End a secret at once; raise InUse for the active HMAC one, without which nothing is signed.
+
+    One that is retired already stays as it is.
+    """
+    with transaction.atomic():
+        row = lock(secret)
+        if row.status == SigningSecret.Status.RETIRED:
+            return
+        if row.kind == SigningSecret.Kind.HMAC and row.expires_at is None:
+            raise InUse("It is the only active HMAC secret; rotate it first.")
+        before, row.expires_at = row.expires_at, clock.now()
+        row.save(update_fields=["expires_at"])
+        changes = {"expires_at": (before, row.expires_at)}
+        audit.append(actor, Verb.SECRET_RETIRED, row, changes)
+
+
+def _new_secret(kind: SecretKind) -> str:
+    return signing.new_secret() if kind == "hmac" else signing.new_ed25519()[0]
+
+
+def _check_secret(kind: SecretKind, secret: str) -> None:
+    if kind != "hmac":
+        return
+    try:
+        signing.parse_secret(secret)
+    except ValueError as error:
+        raise Invalid([Fault("/secret", "invalid_secret", str(error))]) from None
+
+
+def _add_secret(endpoint: Endpoint, kind: SecretKind, secret: str) -> SigningSecret:
+    public = signing.public_key(secret) if kind == "ed25519" else ""
+    return SigningSecret.objects.create(
+        endpoint=endpoint, kind=kind, secret=secret, public_key=public
+    )
