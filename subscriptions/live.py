@@ -1,0 +1,118 @@
+"""The values of a snapshot: what engines and doors know of partners, without a table in sight."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kafkahub.signing import Signer
+from subscriptions.filters.closures import Test
+from subscriptions.grants import Grant, Grants
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One secret of an endpoint, ready to sign.
+
+    expires_at_ms  Unix time in ms from which it must sign no more; None for the active one
+    """
+
+    id: str
+    kind: str
+    signer: Signer = field(repr=False)
+    expires_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveEndpoint:
+    """A partner's URL as it is dialled; the same object until something of it changes.
+
+    keys           newest first
+    is_unreadable  a secret or header does not open, or nothing signs: nothing may be sent, the
+                   outcome is ``secret_unreadable``, and the partner is not to blame
+    source         the rows it was made from, to see whether they changed
+    """
+
+    id: str
+    partner: str
+    url: str
+    status: str
+    timeout_ms: int
+    connect_timeout_ms: int
+    max_in_flight: int
+    max_body_bytes: int
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    keys: tuple[SigningKey, ...] = field(repr=False)
+    is_unreadable: bool
+    version: int
+    source: object = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTopic:
+    """An exposed topic: what its values are, and where its event type comes from."""
+
+    name: str
+    format: str
+    content_type: str
+    type_source: str
+    type_value: str
+    is_sandbox: bool
+    is_sensitive: bool
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveSubscription:
+    """A subscription as engines run it; the same object until something of it changes.
+
+    types       event types it wants; empty for all
+    test        its filter, or None where everything passes
+    schedule_s  seconds between the end of one attempt and the next
+    jitter      share by which each of them varies, either way
+    grants      living read grants by topic
+    sending     whether anything may be sent: it is active, its partner and endpoint are, all its
+                topics are open and granted, its filter can be read. If not, its lanes hold
+    source      the row it was made from, to see whether it changed
+
+    ``is_unreadable`` says that its filter breaks today's rules: it must not pass everything.
+    """
+
+    id: str
+    partner: str
+    name: str
+    endpoint: LiveEndpoint
+    status: str
+    topics: tuple[str, ...]
+    types: frozenset[str]
+    test: Test | None = field(repr=False)
+    format: str
+    include: tuple[str, ...]
+    ordering: str
+    schedule_s: tuple[int, ...]
+    jitter: float
+    trace: bool
+    grants: Mapping[str, Grant]
+    sending: bool
+    is_unreadable: bool
+    version: int
+    source: object = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything that was true at one version of the tables.
+
+    version      ``access_version`` of the rows it was made from
+    by_topic     all subscriptions of a topic, sending or not
+    endpoints    all, with a subscription or without
+    grants       living grants of all partners, by partner, topic and action
+    stale_at_ms  Unix time in ms at which a grant or key ends, so that another must be made without
+                 any row changing; None when nothing ends by time
+    """
+
+    version: int
+    subscriptions: Mapping[str, LiveSubscription]
+    by_topic: Mapping[str, tuple[LiveSubscription, ...]]
+    topics: Mapping[str, LiveTopic]
+    endpoints: Mapping[str, LiveEndpoint]
+    grants: Grants
+    stale_at_ms: int | None

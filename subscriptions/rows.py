@@ -1,0 +1,188 @@
+"""From rows to the values of a snapshot; a value whose rows did not change is used again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from django.db import models
+
+from kafkahub import signing
+from kafkahub.crypto import SealBroken
+from kafkahub.errors import Invalid
+from kafkahub.fields import Sealed
+from subscriptions.filters.closures import Test, compile_filter
+from subscriptions.filters.syntax import parse
+from subscriptions.grants import Grant, Grants
+from subscriptions.live import LiveEndpoint, LiveSubscription, LiveTopic, SigningKey
+from subscriptions.models import Endpoint, SigningSecret, Subscription, Topic
+from subscriptions.models import Grant as GrantRow
+
+log = structlog.get_logger()
+
+Keys = tuple[SigningKey, ...]
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What decides, beside its own row, whether a subscription may send.
+
+    partners  ids of the active ones
+    """
+
+    partners: frozenset[str]
+    endpoints: Mapping[str, LiveEndpoint]
+    topics: Mapping[str, LiveTopic]
+    grants: Grants
+
+
+def live_grant(row: GrantRow) -> Grant:
+    """Return a grant's row as the value that access works on."""
+    return Grant(
+        id=row.id,
+        partner=row.partner_id,
+        topic=row.topic_id,
+        action="read" if row.action == GrantRow.Action.READ else "write",
+        version=row.version,
+        valid_until_ms=_unix_ms(row.valid_until),
+    )
+
+
+def live_topic(row: Topic) -> LiveTopic:
+    """Return a topic's row as a value."""
+    return LiveTopic(
+        name=row.name,
+        format=row.format,
+        content_type=row.content_type,
+        type_source=row.type_source,
+        type_value=row.type_value,
+        is_sandbox=row.is_sandbox,
+        is_sensitive=row.is_sensitive,
+        is_enabled=row.is_enabled,
+    )
+
+
+def live_endpoint(
+    row: Endpoint, secrets: Sequence[SigningSecret], old: LiveEndpoint | None
+) -> LiveEndpoint:
+    """Return an endpoint ready to send; ``secrets`` are those that sign, newest first."""
+    source = [_source(row), *map(_source, secrets)]
+    if old is not None and old.source == source:
+        return old
+    keys, headers, fault = _opened(row, secrets)
+    if fault:
+        log.error("endpoint.found_unreadable", endpoint=row.id, reason=fault)
+    return LiveEndpoint(
+        id=row.id,
+        partner=row.partner_id,
+        url=row.url,
+        status=row.status,
+        timeout_ms=row.timeout_ms,
+        connect_timeout_ms=row.connect_timeout_ms,
+        max_in_flight=row.max_in_flight,
+        max_body_bytes=row.max_body_bytes,
+        headers=headers,
+        keys=keys,
+        is_unreadable=fault != "",
+        version=row.version,
+        source=source,
+    )
+
+
+def live_subscription(
+    row: Subscription, around: Surroundings, old: LiveSubscription | None
+) -> LiveSubscription:
+    """Return a subscription; the old object unless something it rests on has changed."""
+    endpoint = around.endpoints[row.endpoint_id]
+    grants = _grants_of(row, around.grants)
+    source = _source(row)
+    same = old if old is not None and old.source == source else None
+    test, is_unreadable = (same.test, same.is_unreadable) if same else _compiled(row)
+    sending = not is_unreadable and _may_send(row, around)
+    if same and same.endpoint is endpoint and same.grants == grants and same.sending == sending:
+        return same
+    return LiveSubscription(
+        id=row.id,
+        partner=row.partner_id,
+        name=row.name,
+        endpoint=endpoint,
+        status=row.status,
+        topics=tuple(row.topics),
+        types=frozenset(row.types),
+        test=test,
+        format=row.format,
+        include=tuple(row.include),
+        ordering=row.ordering,
+        schedule_s=tuple(row.retry_schedule_s),
+        jitter=row.retry_jitter,
+        trace=row.trace,
+        grants=grants,
+        sending=sending,
+        is_unreadable=is_unreadable,
+        version=row.version,
+        source=source,
+    )
+
+
+def _source(row: models.Model) -> tuple[object, ...]:
+    """Return all columns of a row, to compare; sealed ones as they stand."""
+    values: list[Any] = [getattr(row, field.attname) for field in row._meta.concrete_fields]
+    return tuple(value.sealed if isinstance(value, Sealed) else value for value in values)
+
+
+def _opened(row: Endpoint, secrets: Sequence[SigningSecret]) -> tuple[Keys, Headers, str]:
+    """Return keys, headers and what is wrong with them; with one fault nothing may be sent."""
+    try:
+        keys = tuple(_signing_key(secret) for secret in secrets)
+        headers = json.loads(row.headers.reveal()) if row.headers else {}
+    except (SealBroken, ValueError) as error:
+        return (), (), str(error)
+    return keys, tuple(headers.items()), "" if keys else "no secret of it signs"
+
+
+def _signing_key(secret: SigningSecret) -> SigningKey:
+    return SigningKey(
+        id=secret.id,
+        kind=secret.kind,
+        signer=signing.signer(secret.secret.reveal()),
+        expires_at_ms=_unix_ms(secret.expires_at),
+    )
+
+
+def _compiled(row: Subscription) -> tuple[Test | None, bool]:
+    """Return the filter's test, None for "everything", and whether it cannot be read."""
+    if row.filter == {}:
+        return None, False
+    try:
+        return compile_filter(parse(row.filter)), False
+    except Invalid as error:
+        fault = error.detail
+    log.error("subscription.found_unreadable", subscription=row.id, reason=fault)
+    return None, True
+
+
+def _grants_of(row: Subscription, grants: Grants) -> dict[str, Grant]:
+    found = ((topic, grants.get((row.partner_id, topic, "read"))) for topic in row.topics)
+    return {topic: grant for topic, grant in found if grant is not None}
+
+
+def _may_send(row: Subscription, around: Surroundings) -> bool:
+    """Return whether nothing but its own filter could still keep it from sending.
+
+    ``around.grants`` are living ones: of an active partner, on an open topic. The endpoint of an
+    unreadable secret stays in: that is an outcome of its attempts, which the partner sees.
+    """
+    is_granted = all((row.partner_id, topic, "read") in around.grants for topic in row.topics)
+    return (
+        row.status == Subscription.Status.ACTIVE
+        and row.partner_id in around.partners
+        and around.endpoints[row.endpoint_id].status == Endpoint.Status.ACTIVE
+        and is_granted
+    )
+
+
+def _unix_ms(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1_000)
