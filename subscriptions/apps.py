@@ -13,4 +13,4 @@ class SubscriptionsConfig(AppConfig):
 class HubAdminConfig(AdminConfig):
     """Django's admin with our site as the default one."""
 
-    default_site = "subscriptions.admin.site.HubSite"
+    default_site = "subscriptions.admin_site.HubSite"

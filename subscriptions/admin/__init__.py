@@ -1,5 +1,23 @@
 """The operators' pages of this app; Django finds them here."""
 
-from subscriptions.admin import operators, partners, records, topics
+from subscriptions.admin import (
+    endpoints,
+    keys,
+    operators,
+    overview,
+    partners,
+    records,
+    subscriptions,
+    topics,
+)
 
-__all__ = ["operators", "partners", "records", "topics"]
+__all__ = [
+    "endpoints",
+    "keys",
+    "operators",
+    "overview",
+    "partners",
+    "records",
+    "subscriptions",
+    "topics",
+]

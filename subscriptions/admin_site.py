@@ -1,4 +1,7 @@
-"""The operators' site: Django's admin with our overview and audited sign-in."""
+"""The operators' site: Django's admin with our overview and audited sign-in.
+
+Outside of ``admin`` because that package registers its pages with the site when it is imported.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,8 +48,22 @@ class Panel:
     figures: Sequence[Figure]
 
 
+Figures = Callable[[], Sequence[Figure]]
+_PANELS: list[tuple[str, Figures]] = []
+
+
+def panel(title: str) -> Callable[[Figures], Figures]:
+    """Put a function's figures on the overview; it is called when the page is opened."""
+
+    def register(figures: Figures) -> Figures:
+        _PANELS.append((title, figures))
+        return figures
+
+    return register
+
+
 class HubSite(admin.AdminSite):
-    """Django's site; apps add their panels with ``panel``."""
+    """Django's site with our overview and audited sign-in."""
 
     site_header = "KafkaHub"
     site_title = "KafkaHub operators"
@@ -56,16 +73,11 @@ class HubSite(admin.AdminSite):
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
         self.disable_action("delete_selected")
-        self._panels: list[tuple[str, Callable[[], Sequence[Figure]]]] = []
-
-    def panel(self, title: str, figures: Callable[[], Sequence[Figure]]) -> None:
-        """Add a panel to the overview; ``figures`` asks the database when the page is opened."""
-        self._panels.append((title, figures))
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        panels = [Panel(title, _within(figures)) for title, figures in self._panels]
+        panels = [Panel(title, _within(figures)) for title, figures in _PANELS]
         latest = AuditEvent.objects.order_by("-id")[:LATEST]  # by primary key
         context = {**(extra_context or {}), "panels": panels, "latest": latest}
         return super().index(request, context)
@@ -104,7 +116,7 @@ def _record(request: HttpRequest, verb: Verb, name: str) -> None:
     audit.record(actor, verb, Subject("user", name), {})
 
 
-def _within(figures: Callable[[], Sequence[Figure]]) -> Sequence[Figure]:
+def _within(figures: Figures) -> Sequence[Figure]:
     """Return the figures, or none when the database took longer than ``PANEL_MS``."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:

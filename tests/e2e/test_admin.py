@@ -1,0 +1,84 @@
+"""The operators' pages in a real browser."""
+
+import os
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Page
+
+from subscriptions import audit
+from subscriptions.models import Endpoint, Grant, LanePosition, Partner, Subscription, Topic
+from tests.e2e.watched import Watched
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+PASSWORD = "correct horse battery"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202eevil"
+SHOTS = os.environ.get("KAFKAHUB_TEST_SHOTS")
+"""Folder for screenshots; without it none are taken."""
+
+
+@pytest.fixture
+def product() -> None:
+    """A product in use: good and bad states, and text that tries to run."""
+    User.objects.create_superuser("olga", "olga@hub.example", PASSWORD)
+    acme = Partner.objects.create(name="Acme Logistics", contact="ops@acme.example")
+    evil = Partner.objects.create(name=HOSTILE[:100], status="suspended")
+    orders = Topic.objects.create(name="orders", description=HOSTILE, example={"a": HOSTILE})
+    Topic.objects.create(name="payments.settled", is_sensitive=True, is_enabled=False)
+    Grant.objects.create(partner=acme, topic=orders)
+    hook = Endpoint.objects.create(partner=acme, name="shop", url="https://hook.acme.example/in")
+    Endpoint.objects.create(
+        partner=evil, name=HOSTILE[:100], url="https://x.example/", status="disabled"
+    )
+    sub = Subscription.objects.create(
+        partner=acme, endpoint=hook, name="orders to shop", topics=["orders"], filter={"a": HOSTILE}
+    )
+    for partition in range(3):
+        LanePosition.objects.create(
+            subscription=sub, topic="orders", partition=partition, next_offset=40 + partition
+        )
+    actor = audit.Actor("operator", HOSTILE[:100], address="192.0.2.7", request_id="req_1")
+    audit.record(actor, "topic.updated", orders, {"description": ("", HOSTILE)}, reason=HOSTILE)
+
+
+def sign_in(watched: Watched) -> Page:
+    page = watched.open("/admin/")
+    page.get_by_label("Username").fill("olga")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("heading", name="Overview").wait_for()
+    return page
+
+
+def shoot(page: Page, name: str) -> None:
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+
+def links_in(page: Page) -> list[str]:
+    """Return the paths that this page links to, below /admin/, each once."""
+    found = page.eval_on_selector_all(
+        "a[href]", "all => all.map(each => new URL(each.href).pathname)"
+    )
+    return sorted({path for path in found if path.startswith("/admin/")})
+
+
+def test_no_page_breaks_the_content_policy_or_asks_another_host(
+    product: None, watched: Watched
+) -> None:
+    page = sign_in(watched)
+
+    seen = {"/admin/"}
+    todo = links_in(page)
+    while todo:
+        path = todo.pop()
+        if path in seen or "/logout/" in path:
+            continue
+        seen.add(path)
+        watched.open(path)
+        todo += [link for link in links_in(page) if link not in seen]
+
+    assert len(seen) > 30
+    assert watched.faults == []
