@@ -116,3 +116,15 @@ class Snapshot:
     endpoints: Mapping[str, LiveEndpoint]
     grants: Grants
     stale_at_ms: int | None
+
+
+NOTHING = Snapshot(
+    version=0,
+    subscriptions={},
+    by_topic={},
+    topics={},
+    endpoints={},
+    grants={},
+    stale_at_ms=None,
+)
+"""The snapshot of a process that has not read the tables yet."""

@@ -29,15 +29,13 @@ def resolver() -> Resolver:
     return Resolver(rules(), config.load().egress_dns_servers)
 
 
-def admit_url(text: str, partner: str, pointer: str = "/url") -> str:
-    """Return the canonical form of a URL that may become an endpoint.
+def parse_url(text: str, pointer: str = "/url") -> urls.Target:
+    """Return the target of an endpoint's URL by the rules of this process, at save and at send.
 
-    Asks DNS, so it must not run inside a transaction. A name that does not resolve now is taken:
-    it may be made later, and every dial is checked again.
-    Raises Invalid ``url_not_allowed``; no resolved address is shown.
+    Raises Invalid ``url_not_allowed``.
     """
     settings = config.load()
-    target = urls.parse(
+    return urls.parse(
         text,
         allow_http=settings.egress_allow_http,
         allow_loopback=settings.egress_allow_loopback,
@@ -45,6 +43,16 @@ def admit_url(text: str, partner: str, pointer: str = "/url") -> str:
         rules=rules(),
         pointer=pointer,
     )
+
+
+def admit_url(text: str, partner: str, pointer: str = "/url") -> str:
+    """Return the canonical form of a URL that may become an endpoint.
+
+    Asks DNS, so it must not run inside a transaction. A name that does not resolve now is taken:
+    it may be made later, and every dial is checked again.
+    Raises Invalid ``url_not_allowed``; no resolved address is shown.
+    """
+    target = parse_url(text, pointer)
     resolution = resolver().resolve(target.host, RESOLVE_S, owner=partner)
     if resolution.fault == "address_denied":
         text = "the host stands for an address that is not a public one"
