@@ -38,14 +38,14 @@ def keep_partitions() -> None:
 
 
 @shared_task
-def expire_dead_letters() -> None:
+def expire_dead_letters(rows_per_slice: int = ROWS_PER_SLICE) -> None:
     """Purge dead letters whose time is over; an audit row keeps their number."""
     for _ in range(SLICES_PER_RUN):
         with alone("delivery.dead_letters") as mine:
-            expired = parking.expire(ROWS_PER_SLICE) if mine else []
+            expired = parking.expire(rows_per_slice) if mine else []
             for gone in expired:
                 _audit_purge(gone)
-        if sum(gone.rows for gone in expired) < ROWS_PER_SLICE:
+        if sum(gone.rows for gone in expired) < rows_per_slice:
             return
         failpoint("job.mid_slice")
 

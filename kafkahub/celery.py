@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from celery import Celery, signals
 from kombu import Queue
+from kombu.utils.imports import symbol_by_name
 
 from kafkahub import config
 from kafkahub.observability import logs
@@ -72,6 +73,9 @@ SETTINGS: Final[Mapping[str, object]] = {
     "enable_utc": True,
 }
 
+ENGINES = "delivery.worker:connect"
+"""By name: it needs Django, which Celery sets up after this file is read, and before a worker."""
+
 JOBS_PER_CHILD = 1_000
 JOBS_MEMORY_KIB = 300_000
 """When a child of the control worker is replaced: a leak in a job must not last."""
@@ -97,7 +101,6 @@ def make_app(redis_url: str) -> Celery:
     app = Celery("kafkahub", broker=redis_url)
     app.conf.update(SETTINGS, beat_schedule=SCHEDULE)
     app.autodiscover_tasks(["subscriptions", "delivery"])
-    app.autodiscover_tasks(["delivery"], related_name="worker")
     return app
 
 
@@ -110,12 +113,14 @@ def queues_of(options: Mapping[str, Any]) -> frozenset[str]:
 
 @signals.celeryd_init.connect
 def _prepare_worker(conf: Any, options: Mapping[str, Any], **_: object) -> None:
-    """Recycle the children that do jobs, and set up the log, before anything starts."""
-    queues = queues_of(options)
-    if DELIVERY not in queues:
-        conf.worker_max_tasks_per_child = JOBS_PER_CHILD
-        conf.worker_max_memory_per_child = JOBS_MEMORY_KIB
-    logs.configure("delivery" if DELIVERY in queues else "control", config.load().log_level)
+    """Set up the log, and what the children are for: engines, or jobs that recycle them."""
+    if DELIVERY in queues_of(options):
+        logs.configure("delivery", config.load().log_level)
+        symbol_by_name(ENGINES)()
+        return
+    logs.configure("control", config.load().log_level)
+    conf.worker_max_tasks_per_child = JOBS_PER_CHILD
+    conf.worker_max_memory_per_child = JOBS_MEMORY_KIB
 
 
 @signals.setup_logging.connect

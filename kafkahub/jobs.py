@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 7_100_002))"
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 7100002))"
 
 
 @contextmanager

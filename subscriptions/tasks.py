@@ -16,12 +16,12 @@ SLICES_PER_RUN = 20
 
 
 @shared_task
-def expire_idempotency_keys() -> None:
+def expire_idempotency_keys(rows_per_slice: int = ROWS_PER_SLICE) -> None:
     """Delete stored answers older than the 24 h that are promised."""
     for _ in range(SLICES_PER_RUN):
         with alone("subscriptions.idempotency_keys") as mine:
-            gone = _expire_answers() if mine else 0
-        if gone < ROWS_PER_SLICE:
+            gone = _expire_answers(rows_per_slice) if mine else 0
+        if gone < rows_per_slice:
             return
         failpoint("job.mid_slice")
 
@@ -34,8 +34,8 @@ def expire_sessions() -> None:
             Session.objects.filter(expire_date__lt=clock.now()).delete()
 
 
-def _expire_answers() -> int:
+def _expire_answers(rows: int) -> int:
     old = IdempotencyKey.objects.filter(created_at__lt=clock.now() - idempotency.KEPT)
-    slice_ids = old.order_by("created_at").values_list("pk", flat=True)[:ROWS_PER_SLICE]
+    slice_ids = old.order_by("created_at").values_list("pk", flat=True)[:rows]
     deleted, _ = IdempotencyKey.objects.filter(pk__in=list(slice_ids)).delete()
     return deleted

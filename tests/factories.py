@@ -1,13 +1,18 @@
 """Plain functions that make what a test needs; every member may be named, none must be."""
 
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 from django.db import connection
 
-from kafkahub import ids
+from delivery.models import ParkedDelivery
+from kafkahub import clock, ids
 from subscriptions.models import Endpoint, Grant, Partner, Subscription, Topic
+
+Conn = psycopg.Connection[tuple[Any, ...]]
 
 
 def partner(name: str = "") -> Partner:
@@ -35,7 +40,35 @@ def subscription(
     )
 
 
-def connect() -> closing[psycopg.Connection[tuple[Any, ...]]]:
+def parked(
+    owner: Subscription, offset: int = 42, *, lease_s: float = 60, **members: Any
+) -> ParkedDelivery:
+    """Return a row in state ``scheduled`` and due now, or as ``members`` say.
+
+    lease_s  how long the claim of a row that is being sent lasts
+    """
+    now = clock.now()
+    values: dict[str, Any] = {
+        "id": f"msg_{ids.new('x')[-22:]}",
+        "topic": owner.topics[0],
+        "partition": 0,
+        "offset": offset,
+        "body": b'{"type":"orders","timestamp":null,"data":1}',
+        "headers": {"content-type": "application/json"},
+        "state": "scheduled",
+        "attempts": 1,
+        "sends": 1,
+        "next_attempt_at": now,
+    }
+    values |= members
+    if values["state"] == "sending":
+        values |= {"claimed_by": uuid4(), "lease_until": now + timedelta(seconds=lease_s)}
+    if values["state"] in {"dead", "discarded"}:
+        values["next_attempt_at"] = None
+    return ParkedDelivery.objects.create(subscription=owner, **values)
+
+
+def connect() -> closing[Conn]:
     """Return a connection of its own to the test's database, in autocommit mode."""
     settings = connection.settings_dict
     return closing(
