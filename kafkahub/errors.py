@@ -41,7 +41,7 @@ class Fault:
 
 
 class HubError(Exception):
-    """Base of all errors of ours that a user may see."""
+    """A fault of ours, and the base of every error that a user may see."""
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
