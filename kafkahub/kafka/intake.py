@@ -1,7 +1,7 @@
 """From librdkafka's queue to records: what the group consumer and the reader have in common."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from sys import intern
 from typing import Protocol, TypeVar, cast
@@ -214,7 +214,7 @@ class Intake:
             self._note(_error(error), None, None)
             return nothing
 
-    def _records(self, batch: list[_Entry]) -> list[Record]:
+    def _records(self, batch: Sequence[_Entry]) -> list[Record]:
         """Return the records of a batch; note positions, and what is no record.
 
         The hottest loop of a reader, 1 µs a record. Records come in runs of one partition, so
