@@ -76,22 +76,25 @@ class Command(BaseCommand):
             raise CommandError("Only for development: set KAFKAHUB_ENVIRONMENT=dev.")
         match options["action"]:
             case "seed":
-                self.stdout.write(json.dumps(seed(options["receiver"])))
+                self.stdout.write(json.dumps(seed(options["receiver"], STATE)))
             case "receiver":
                 listen(options["port"])
             case _:
                 produce(options["rate"])
 
 
-def seed(receiver_url: str) -> dict[str, object]:
-    """Make what is not there yet and return what ``make dev`` prints."""
+def seed(receiver_url: str, state: Path) -> dict[str, object]:
+    """Make what is not there yet and return what ``make dev`` prints.
+
+    state  the file that keeps what is shown once, for the next run
+    """
     partner = Partner.objects.filter(name=PARTNER).first()
     partner = partner or partners.create_partner(ACTOR, PARTNER)
     for name, description in samples.TOPICS.items():
         _expose(partner, name, description)
     endpoint = _endpoint(partner, verification.admit_url(receiver_url, partner.id))
     _subscribe(partner, endpoint)
-    kept = _keep(partner)
+    kept = _keep(partner, state)
     return {
         "partner_id": partner.id,
         "partner_name": partner.name,
@@ -105,7 +108,7 @@ def seed(receiver_url: str) -> dict[str, object]:
 
 def listen(port: int) -> None:
     """Serve the sample receiver until stopped."""
-    diary = receiver.Diary(_live_secrets, _print_line)
+    diary = receiver.Diary(live_secrets, _print_line)
     with receiver.server(port, diary) as server:
         server.serve_forever()
 
@@ -150,14 +153,14 @@ def _subscribe(partner: Partner, endpoint: Endpoint) -> None:
     )
 
 
-def _keep(partner: Partner) -> Kept:
+def _keep(partner: Partner, state: Path) -> Kept:
     """Return key and password of the last run if they still hold, else fresh ones."""
-    before = Kept(**json.loads(STATE.read_text(encoding="utf-8"))) if STATE.exists() else None
+    before = Kept(**json.loads(state.read_text(encoding="utf-8"))) if state.exists() else None
     now = Kept(
         api_key=_key(partner, before.api_key if before else ""),
         admin_password=_operator(before.admin_password if before else ""),
     )
-    write_private(STATE, json.dumps(asdict(now)))
+    write_private(state, json.dumps(asdict(now)))
     return now
 
 
@@ -187,7 +190,7 @@ def _operator(before: str) -> str:
     return password
 
 
-def _live_secrets() -> list[str]:
+def live_secrets() -> list[str]:
     """Return what signs now: all secrets of a rotation, so the receiver follows it."""
     rows = SigningSecret.objects.filter(
         endpoint__name=ENDPOINT_NAME, endpoint__partner__name=PARTNER, kind=SigningSecret.Kind.HMAC
