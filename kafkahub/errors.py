@@ -144,6 +144,13 @@ class InUse(Conflict):
     title = "The object is still in use"
 
 
+class RecordGone(Conflict):
+    """Kafka does not have the record any more, so it cannot be sent again."""
+
+    code = "record_gone"
+    title = "The record is gone from Kafka"
+
+
 class LimitReached(Conflict):
     """A cap on the number of objects is reached."""
 
