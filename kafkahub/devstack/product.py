@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from kafkahub.devstack import material, ports, postgres, stack
 from kafkahub.devstack.parts import Site
@@ -52,7 +53,7 @@ class Product:
 
 
 def run(*, is_fresh: bool) -> int:
-    """Run until somebody stops it.
+    """Run until somebody stops it; return the exit status.
 
     Raises StartFailed when anything cannot be started, or stops by itself.
     """
@@ -67,11 +68,12 @@ def run(*, is_fresh: bool) -> int:
             say(f"  ready in   {time.monotonic() - began:.1f} s\n")
             print(text, flush=True)
             _watch(processes)
+        except KeyboardInterrupt:
+            return 0  # being stopped is how it ends
         finally:
             DEV_JSON.unlink(missing_ok=True)
             DEV_ENV.unlink(missing_ok=True)
             say("\nstopping: what is under way is finished first …")
-    return 0
 
 
 def _start(processes: Processes, site: Site) -> str:
@@ -164,14 +166,15 @@ def _wait_for_web(processes: Processes, product: Product) -> None:
             raise StartFailed(f"The web process does not listen after {WEB_DEADLINE_S:.0f} s.")
 
 
-def _watch(processes: Processes) -> None:
+def _watch(processes: Processes) -> NoReturn:
     """Wait until a process ends, which none of them should.
 
     Raises StartFailed with the name and the last words of the one that did.
     """
-    ended = processes.first_ended(wait_s=None)
-    if ended is not None:
-        raise StartFailed(_obituary(ended))
+    while True:
+        ended = processes.first_ended(wait_s=None)
+        if ended is not None:
+            raise StartFailed(_obituary(ended))
 
 
 def _obituary(child: Child) -> str:
