@@ -4,25 +4,28 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_permission_codename
 from django.core.paginator import Paginator
 from django.db import OperationalError, models
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
+from django.forms import BaseModelFormSet, ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.http import urlencode
 from psycopg.errors import QueryCanceled
 
-from kafkahub import clock
 from kafkahub.errors import HubError
 from kafkahub.observability import logs
 from subscriptions import audit
-from subscriptions.audit import Actor
+from subscriptions.actions.rows import apply, lock
+from subscriptions.audit import Actor, Subject, Verb
+from subscriptions.models import Grant, Partner, Topic
 
 M = TypeVar("M", bound=models.Model)
+V = TypeVar("V", Partner, Topic, Grant)
 
 if TYPE_CHECKING:
-    from django.forms import BaseModelFormSet, ModelForm
 
     class ModelAdmin(admin.ModelAdmin[M]):
         """Django's, which takes its model as a parameter for the type checker only."""
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     AnyFormSets = Iterable[BaseModelFormSet[Any, Any]]
 else:
     RowPaginator = Paginator
+    AnyForm = ModelForm
+    AnyFormSets = Iterable
 
     class ModelAdmin(admin.ModelAdmin, Generic[M]):
         """Django's, which takes its model as a parameter for the type checker only."""
@@ -97,11 +102,25 @@ class HubAdmin(ModelAdmin[M]):
     def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
         return self.is_deletable and super().has_delete_permission(request, obj)
 
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whether the operator may take actions, also on rows whose fields nobody edits."""
+        return self._has(request, "change")
+
+    def has_remove_permission(self, request: HttpRequest) -> bool:
+        """Whether the operator may delete by an action, where the page itself offers none."""
+        return self._has(request, "delete")
+
+    def _has(self, request: HttpRequest, verb: str) -> bool:
+        name = get_permission_codename(verb, self.opts)
+        return request.user.has_perm(f"{self.opts.app_label}.{name}")
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        title = self.opts.verbose_name_plural
+        context = {**(extra_context or {}), "title": str(title).capitalize()}
         try:
-            return super().changelist_view(request, extra_context)
+            return super().changelist_view(request, context)
         except OperationalError as error:
             if not isinstance(error.__cause__, QueryCanceled):
                 raise
@@ -145,85 +164,78 @@ class ReadOnlyAdmin(HubAdmin[M]):
     is_editable = False
 
 
+class VersionedAdmin(HubAdmin[V]):
+    """A model of ours that operators edit: what they change goes through actions, audited there."""
+
+    updated: ClassVar[Verb]
+    """Verb of an edit."""
+
+    def create(self, actor: Actor, obj: V, form: AnyForm) -> V:
+        """Make the object that the form describes; only where the page has an *Add*."""
+        raise NotImplementedError
+
+    def save_model(self, request: HttpRequest, obj: V, form: AnyForm, change: bool) -> None:
+        if not change:
+            obj.pk = self.create(actor_of(request), obj, form).pk
+            return
+        values = {name: form.cleaned_data[name] for name in form.changed_data}
+        row = lock(obj)
+        if changes := apply(row, values):
+            audit.append(actor_of(request), self.updated, row, changes)
+
+
 class AuditedAdmin(HubAdmin[M]):
-    """A model that is edited here only: each change is audited in its own transaction."""
+    """A model of Django's: its own way of saving, with an audit row in the same transaction."""
 
     noun: ClassVar[str]
-    """First half of the verbs: ``topic`` gives topic.created, topic.updated, topic.deleted."""
-    hidden_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields of the form that are secrets."""
-
-    def save_model(self, request: HttpRequest, obj: M, form: "AnyForm", change: bool) -> None:
-        if not change:
-            obj.save(force_insert=True)
-            return
-        own = {field.name for field in obj._meta.concrete_fields}
-        values = {name: getattr(obj, name) for name in form.changed_data if name in own}
-        update_row(obj, **values)
+    """First half of the verbs: ``role`` gives role.created, role.updated, role.deleted."""
+    is_deletable = True
 
     def save_related(
-        self, request: HttpRequest, form: "AnyForm", formsets: "AnyFormSets", change: bool
+        self, request: HttpRequest, form: AnyForm, formsets: AnyFormSets, change: bool
     ) -> None:
         # Many-to-many rows are written first: the lock of the audit chain is taken last.
         super().save_related(request, form, formsets, change)
         verb = f"{self.noun}.updated" if change else f"{self.noun}.created"
-        audit.append(actor_of(request), verb, form.instance, self.changes(form))
+        audit.append(actor_of(request), verb, form.instance, _changes(form))
 
     def delete_model(self, request: HttpRequest, obj: M) -> None:
-        last = {field.name: (field.value_from_object(obj), None) for field in obj._meta.fields}
-        pk = obj.pk
-        obj.delete()
-        obj.pk = pk
-        audit.append(actor_of(request), f"{self.noun}.deleted", obj, last)
-
-    def changes(self, form: "AnyForm") -> audit.Changes:
-        """Return what the form changed; of a secret only that it did."""
-        return {
-            name: audit.SECRET
-            if name in self.hidden_fields
-            else (form.initial.get(name), _shown(form.cleaned_data.get(name)))
-            for name in form.changed_data
-        }
+        gone = Subject(self.noun, str(obj.pk))
+        name = str(obj)
+        super().delete_model(request, obj)
+        audit.append(actor_of(request), f"{self.noun}.deleted", gone, {"name": (name, None)})
 
 
-def update_row(obj: models.Model, **values: object) -> None:
-    """Write these columns only, and what tells clients that the row changed."""
-    names = {field.name for field in obj._meta.concrete_fields}
-    if "version" in names:
-        values["version"] = F("version") + 1
-    if "updated_at" in names:
-        values["updated_at"] = clock.now()
-    if values:
-        type(obj)._default_manager.filter(pk=obj.pk).update(**values)
-
-
-def run_each(
-    request: HttpRequest,
-    objects: QuerySet[M],
-    act: Callable[[M], object],
-    done: str,
-) -> None:
-    """Take one action on each object, each in its own transaction, and say how it went.
-
-    act   returns False when it changed nothing
-    done  what happened, for the sentence "2 suspended."
-    """
-    rows = list(objects)
-    changed = 0
-    for obj in rows:
-        try:
-            changed += act(obj) is not False
-        except HubError as error:
-            messages.error(request, f"{obj}: {error.detail}")
-    if changed:
-        messages.success(request, f"{changed} {done}.")
-    if changed < len(rows):
-        messages.warning(request, f"{len(rows) - changed} left as before.")
+def _changes(form: AnyForm) -> audit.Changes:
+    """Return what the form changed; of a password only that it did."""
+    return {
+        name: audit.SECRET
+        if name.startswith("password")
+        else (_shown(form.initial.get(name)), _shown(form.cleaned_data.get(name)))
+        for name in form.changed_data
+    }
 
 
 def _shown(value: object) -> object:
-    if isinstance(value, models.Model):
-        return value.pk
-    if isinstance(value, QuerySet):
-        return [str(each) for each in value]
+    if isinstance(value, QuerySet | list):
+        return sorted(str(each) for each in value)
     return value
+
+
+def run_each(
+    request: HttpRequest, objects: QuerySet[M], act: Callable[[M], object], done: str
+) -> None:
+    """Take one action on each object, each in its own transaction, and say how it went.
+
+    done  what happened, for the sentence "2 suspended."
+    """
+    count = 0
+    for obj in list(objects):
+        try:
+            act(obj)
+        except HubError as error:
+            messages.error(request, f"{obj}: {error.detail}")
+        else:
+            count += 1
+    if count:
+        messages.success(request, f"{count} {done}.")

@@ -1,10 +1,16 @@
 """Partners' endpoints and their signing secrets."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import Form
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
-from subscriptions.admin.base import HubAdmin, ReadOnlyAdmin
+from subscriptions.actions import endpoints as verbs
+from subscriptions.admin.base import HubAdmin, ReadOnlyAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, code, links
+from subscriptions.admin.pages import Question, Shown, ask_then, show_each
 from subscriptions.models import AuditEvent, Endpoint, SigningSecret, Subscription
 
 
@@ -18,6 +24,8 @@ class EndpointAdmin(HubAdmin[Endpoint]):
     list_filter = ("status", "status_reason", "partner")
     list_select_related = ("partner",)
     search_fields = ("name", "id", "url", "partner__name")
+    actions = ("enable", "rotate_secret", "disable", "remove")
+    dangerous_actions = frozenset({"disable", "remove"})
     fields = (
         "id",
         "partner",
@@ -34,6 +42,64 @@ class EndpointAdmin(HubAdmin[Endpoint]):
         "created_at",
         "updated_at",
     )
+
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        actor = actor_of(request)
+        run_each(request, queryset, lambda one: verbs.enable_endpoint(actor, one), "enabled")
+
+    @admin.action(description="Rotate secret", permissions=["operate"])
+    def rotate_secret(
+        self, request: HttpRequest, queryset: QuerySet[Endpoint]
+    ) -> HttpResponseBase | None:
+        actor = actor_of(request)
+        question = Question(
+            "rotate_secret",
+            "A new secret is made and shown; the one before signs beside it for 24 hours.",
+            "Rotate secrets",
+        )
+        return show_each(
+            request,
+            queryset,
+            question,
+            lambda one: Shown(str(one), verbs.rotate_secret(actor, one, "hmac")[1] or ""),
+            done="rotated",
+        )
+
+    @admin.action(description="Disable", permissions=["operate"])
+    def disable(
+        self, request: HttpRequest, queryset: QuerySet[Endpoint]
+    ) -> HttpResponseBase | None:
+        actor = actor_of(request)
+        question = Question(
+            "disable",
+            "Nothing is sent to them until an operator enables them. What they are owed waits.",
+            "Disable endpoints",
+        )
+        return ask_then(
+            request,
+            queryset,
+            question,
+            lambda one, reason: verbs.disable_endpoint(actor, one, reason),
+            done="disabled",
+        )
+
+    @admin.action(description="Delete", permissions=["remove"])
+    def remove(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> HttpResponseBase | None:
+        actor = actor_of(request)
+        question = Question(
+            "remove",
+            "The endpoints and their secrets are removed. Refused while a subscription uses one.",
+            "Delete endpoints",
+        )
+        return ask_then(
+            request,
+            queryset,
+            question,
+            lambda one, _: verbs.delete_endpoint(actor, one),
+            done="deleted",
+            form_class=Form,
+        )
 
     @admin.display(description="state", ordering="status")
     def state(self, endpoint: Endpoint) -> SafeString:
@@ -64,7 +130,28 @@ class SigningSecretAdmin(ReadOnlyAdmin[SigningSecret]):
     list_filter = ("kind",)
     list_select_related = ("endpoint",)
     search_fields = ("=id", "=endpoint__id", "endpoint__name")
+    actions = ("retire",)
+    dangerous_actions = frozenset({"retire"})
     fields = ("id", "endpoint", "kind", "state", "public_part", "created_at", "expires_at")
+
+    @admin.action(description="Retire now", permissions=["operate"])
+    def retire(
+        self, request: HttpRequest, queryset: QuerySet[SigningSecret]
+    ) -> HttpResponseBase | None:
+        actor = actor_of(request)
+        question = Question(
+            "retire",
+            "They stop signing at once; a receiver that knows no other refuses what we send.",
+            "Retire secrets",
+        )
+        return ask_then(
+            request,
+            queryset,
+            question,
+            lambda one, _: verbs.retire_secret(actor, one),
+            done="retired",
+            form_class=Form,
+        )
 
     @admin.display(description="state")
     def state(self, secret: SigningSecret) -> SafeString:

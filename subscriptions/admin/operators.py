@@ -25,8 +25,6 @@ class OperatorAdmin(AuditedAdmin[User], StockUserAdmin):
     """People who may sign in here."""
 
     noun = "operator"
-    is_deletable = True
-    hidden_fields = frozenset({"password", "password1", "password2"})
     list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
 
@@ -54,4 +52,3 @@ class RoleAdmin(AuditedAdmin[Group], stock.GroupAdmin):
     """Sets of permissions, given to operators."""
 
     noun = "role"
-    is_deletable = True

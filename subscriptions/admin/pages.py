@@ -1,7 +1,8 @@
 """Two pages that actions need: one that asks before, one that shows a secret once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
-from subscriptions.admin.base import MAX_SELECTED
+from subscriptions.admin.base import MAX_SELECTED, M, run_each
 
 
 class ReasonForm(forms.Form):
@@ -79,6 +80,58 @@ def show_once(
     response = TemplateResponse(request, "admin/show_once.html", context)
     response["Cache-Control"] = "no-store"
     return response
+
+
+_MADE: WeakKeyDictionary[HttpRequest, Shown] = WeakKeyDictionary()
+"""Secrets on their way from the saving of a form to its answer, and nowhere else."""
+
+
+def keep(request: HttpRequest, shown: Shown) -> None:
+    """Hold a secret until the answer of this request is made."""
+    _MADE[request] = shown
+
+
+def take(request: HttpRequest) -> Shown:
+    """Return the secret that this request made."""
+    return _MADE.pop(request)
+
+
+def ask_then(
+    request: HttpRequest,
+    queryset: QuerySet[M],
+    question: Question,
+    act: Callable[[M, str], object],
+    *,
+    done: str,
+    form_class: type[forms.Form] = ReasonForm,
+) -> TemplateResponse | None:
+    """Ask, then take the action on each object with the reason given, "" where none is asked."""
+    if is_too_many(request, queryset):
+        return None
+    form, page = ask(request, queryset, question, form_class)
+    if page is None:
+        reason = form.cleaned_data.get("reason", "")
+        run_each(request, queryset, lambda obj: act(obj, reason), done)
+    return page
+
+
+def show_each(
+    request: HttpRequest,
+    queryset: QuerySet[M],
+    question: Question,
+    make: Callable[[M], Shown],
+    *,
+    done: str,
+) -> TemplateResponse | None:
+    """Ask, then make one secret for each object and show them all once."""
+    if is_too_many(request, queryset):
+        return None
+    _, page = ask(request, queryset, question, forms.Form)
+    if page is not None:
+        return page
+    shown: list[Shown] = []
+    run_each(request, queryset, lambda obj: shown.append(make(obj)), done)
+    return show_once(request, queryset.model, question.button, shown) if shown else None
 
 
 def is_too_many(request: HttpRequest, queryset: QuerySet[Any]) -> bool:

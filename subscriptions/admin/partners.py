@@ -1,25 +1,26 @@
 """Partners and what they are granted."""
 
 from django.contrib import admin
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
 from kafkahub import clock
-from subscriptions import audit
-from subscriptions.admin.base import AuditedAdmin, actor_of, run_each, update_row
+from subscriptions.actions import partners as verbs
+from subscriptions.actions.topics import create_grant, withdraw_grant
+from subscriptions.admin.base import AnyForm, VersionedAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, links
-from subscriptions.admin.pages import Question, ask, is_too_many
+from subscriptions.admin.pages import Question, ask_then
+from subscriptions.audit import Actor, Verb
 from subscriptions.models import ApiKey, AuditEvent, Endpoint, Grant, Partner, Subscription
 
 
 @admin.register(Partner)
-class PartnerAdmin(AuditedAdmin[Partner]):
+class PartnerAdmin(VersionedAdmin[Partner]):
     """Partners are suspended, never deleted: what they did must stay explainable."""
 
-    noun = "partner"
+    updated = Verb.PARTNER_UPDATED
     list_display = ("name", "status_badge", "contact", "id", "created_at")
     list_filter = ("status",)
     search_fields = ("name", "id", "contact")
@@ -45,11 +46,13 @@ class PartnerAdmin(AuditedAdmin[Partner]):
             ]
         )
 
-    @admin.action(description="Suspend", permissions=["change"])
+    def create(self, actor: Actor, obj: Partner, form: AnyForm) -> Partner:
+        return verbs.create_partner(actor, obj.name, obj.contact)
+
+    @admin.action(description="Suspend", permissions=["operate"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Partner]) -> HttpResponseBase | None:
-        if is_too_many(request, queryset):
-            return None
-        form, page = ask(
+        actor = actor_of(request)
+        return ask_then(
             request,
             queryset,
             Question(
@@ -58,44 +61,21 @@ class PartnerAdmin(AuditedAdmin[Partner]):
                 "Records wait in Kafka meanwhile.",
                 "Suspend partners",
             ),
+            lambda partner, reason: verbs.suspend_partner(actor, partner, reason),
+            done="suspended",
         )
-        if page is not None:
-            return page
-        reason = form.cleaned_data["reason"]
-        run_each(request, queryset, lambda one: _suspend(request, one, reason), "suspended")
-        return None
 
-    @admin.action(description="Resume", permissions=["change"])
+    @admin.action(description="Resume", permissions=["operate"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Partner]) -> None:
-        if not is_too_many(request, queryset):
-            run_each(request, queryset, lambda one: _resume(request, one), "resumed")
-
-
-def _suspend(request: HttpRequest, partner: Partner, reason: str) -> bool:
-    return _move(request, partner, Partner.Status.SUSPENDED, audit.Verb.PARTNER_SUSPENDED, reason)
-
-
-def _resume(request: HttpRequest, partner: Partner) -> bool:
-    return _move(request, partner, Partner.Status.ACTIVE, audit.Verb.PARTNER_RESUMED, "")
-
-
-@transaction.atomic
-def _move(
-    request: HttpRequest, partner: Partner, status: Partner.Status, verb: audit.Verb, reason: str
-) -> bool:
-    """Return whether the status changed; only then is there an audit row."""
-    if not Partner.objects.filter(pk=partner.pk).exclude(status=status).exists():
-        return False
-    update_row(partner, status=status)
-    audit.append(actor_of(request), verb, partner, {"status": (partner.status, status)}, reason)
-    return True
+        actor = actor_of(request)
+        run_each(request, queryset, lambda one: verbs.resume_partner(actor, one), "resumed")
 
 
 @admin.register(Grant)
-class GrantAdmin(AuditedAdmin[Grant]):
+class GrantAdmin(VersionedAdmin[Grant]):
     """A partner sees no topic without a grant."""
 
-    noun = "grant"
+    updated = Verb.GRANT_UPDATED
     is_deletable = True
     list_display = ("partner", "topic", "action", "state", "valid_until", "created_at")
     list_display_links = ("partner", "topic")
@@ -117,3 +97,10 @@ class GrantAdmin(AuditedAdmin[Grant]):
         if grant.valid_until is not None and grant.valid_until <= clock.now():
             return badge("expired")
         return badge("active")
+
+    def create(self, actor: Actor, obj: Grant, form: AnyForm) -> Grant:
+        action = Grant.Action(obj.action)
+        return create_grant(actor, obj.partner, obj.topic, action, obj.valid_until)
+
+    def delete_model(self, request: HttpRequest, obj: Grant) -> None:
+        withdraw_grant(actor_of(request), obj)

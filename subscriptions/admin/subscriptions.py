@@ -1,10 +1,16 @@
 """Partners' subscriptions."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import Form
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
-from subscriptions.admin.base import HubAdmin
+from subscriptions.actions import subscriptions as verbs
+from subscriptions.admin.base import HubAdmin, actor_of, run_each
 from subscriptions.admin.display import as_json, badge, links, listed
+from subscriptions.admin.pages import Question, ask_then
 from subscriptions.models import AuditEvent, LanePosition, Subscription
 
 
@@ -18,6 +24,8 @@ class SubscriptionAdmin(HubAdmin[Subscription]):
     list_filter = ("status", "format", "partner")
     list_select_related = ("partner", "endpoint")
     search_fields = ("name", "id", "partner__name", "endpoint__url")
+    actions = ("pause", "resume", "remove")
+    dangerous_actions = frozenset({"remove"})
     fields = (
         "id",
         "partner",
@@ -37,6 +45,49 @@ class SubscriptionAdmin(HubAdmin[Subscription]):
         "created_at",
         "updated_at",
     )
+
+    @admin.action(description="Pause", permissions=["operate"])
+    def pause(
+        self, request: HttpRequest, queryset: QuerySet[Subscription]
+    ) -> HttpResponseBase | None:
+        actor = actor_of(request)
+        question = Question(
+            "pause",
+            "Nothing is sent to them until they are resumed; what comes meanwhile is owed.",
+            "Pause subscriptions",
+        )
+        return ask_then(
+            request,
+            queryset,
+            question,
+            lambda one, reason: verbs.pause_subscription(actor, one, reason),
+            done="paused",
+        )
+
+    @admin.action(description="Resume", permissions=["operate"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
+        actor = actor_of(request)
+        run_each(request, queryset, lambda one: verbs.resume_subscription(actor, one), "resumed")
+
+    @admin.action(description="Delete", permissions=["remove"])
+    def remove(
+        self, request: HttpRequest, queryset: QuerySet[Subscription]
+    ) -> HttpResponseBase | None:
+        actor = actor_of(request)
+        question = Question(
+            "remove",
+            "The subscriptions and their lanes are removed, and what they are owed is not sent. "
+            "Refused while deliveries are parked: redrive or discard those first.",
+            "Delete subscriptions",
+        )
+        return ask_then(
+            request,
+            queryset,
+            question,
+            lambda one, _: verbs.delete_subscription(actor, one, discard_parked=False),
+            done="deleted",
+            form_class=Form,
+        )
 
     @admin.display(description="state", ordering="status")
     def state(self, subscription: Subscription) -> SafeString:

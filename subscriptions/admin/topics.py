@@ -1,24 +1,25 @@
 """Topics that are open to partners."""
 
 from django.contrib import admin
-from django.db import transaction
 from django.db.models import QuerySet
+from django.forms import Form
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
-from subscriptions import audit
-from subscriptions.admin.base import AuditedAdmin, actor_of, run_each, update_row
+from subscriptions.actions import topics as verbs
+from subscriptions.admin.base import AnyForm, VersionedAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, links
-from subscriptions.admin.pages import Question, ask, is_too_many
+from subscriptions.admin.pages import Question, ask_then
+from subscriptions.audit import Actor, Verb
 from subscriptions.models import AuditEvent, Grant, Topic
 
 
 @admin.register(Topic)
-class TopicAdmin(AuditedAdmin[Topic]):
+class TopicAdmin(VersionedAdmin[Topic]):
     """A topic is disabled, never deleted: subscriptions name it."""
 
-    noun = "topic"
+    updated = Verb.TOPIC_UPDATED
     list_display = ("name", "state", "format", "is_sandbox", "is_sensitive", "updated_at")
     list_filter = ("is_enabled", "format", "is_sandbox", "is_sensitive")
     search_fields = ("name", "description")
@@ -50,44 +51,28 @@ class TopicAdmin(AuditedAdmin[Topic]):
             ]
         )
 
-    @admin.action(description="Enable", permissions=["change"])
-    def enable(self, request: HttpRequest, queryset: QuerySet[Topic]) -> None:
-        if not is_too_many(request, queryset):
-            run_each(request, queryset, lambda one: _move(request, one, is_enabled=True), "enabled")
+    def create(self, actor: Actor, obj: Topic, form: AnyForm) -> Topic:
+        settings = {name: value for name, value in form.cleaned_data.items() if name != "name"}
+        return verbs.create_topic(actor, obj.name, **settings)
 
-    @admin.action(description="Disable", permissions=["change"])
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Topic]) -> None:
+        actor = actor_of(request)
+        run_each(request, queryset, lambda topic: verbs.enable_topic(actor, topic), "enabled")
+
+    @admin.action(description="Disable", permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Topic]) -> HttpResponseBase | None:
-        if is_too_many(request, queryset):
-            return None
-        form, page = ask(
+        actor = actor_of(request)
+        return ask_then(
             request,
             queryset,
             Question(
                 "disable",
-                "For partners these topics stop to exist, and nothing of them is sent until "
+                "For partners these topics cease to exist, and nothing of them is sent until "
                 "they are enabled again.",
                 "Disable topics",
             ),
+            lambda topic, _: verbs.disable_topic(actor, topic),
+            done="disabled",
+            form_class=Form,
         )
-        if page is not None:
-            return page
-        reason = form.cleaned_data["reason"]
-        run_each(
-            request,
-            queryset,
-            lambda one: _move(request, one, is_enabled=False, reason=reason),
-            "disabled",
-        )
-        return None
-
-
-@transaction.atomic
-def _move(request: HttpRequest, topic: Topic, *, is_enabled: bool, reason: str = "") -> bool:
-    """Return whether the state changed; only then is there an audit row."""
-    if not Topic.objects.filter(pk=topic.pk).exclude(is_enabled=is_enabled).exists():
-        return False
-    update_row(topic, is_enabled=is_enabled)
-    verb = audit.Verb.TOPIC_ENABLED if is_enabled else audit.Verb.TOPIC_DISABLED
-    changes = {"is_enabled": (not is_enabled, is_enabled)}
-    audit.append(actor_of(request), verb, topic, changes, reason)
-    return True

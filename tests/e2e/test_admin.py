@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.contrib.auth.models import User
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PASSWORD = "correct horse battery"
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202eevil"
-SHOTS = os.environ.get("KAFKAHUB_TEST_SHOTS")
+SHOTS = os.environ.get("SCREENSHOTS")
 """Folder for screenshots; without it none are taken."""
 
 
@@ -82,3 +83,46 @@ def test_no_page_breaks_the_content_policy_or_asks_another_host(
 
     assert len(seen) > 30
     assert watched.faults == []
+
+
+PAGES = {
+    "overview": "/admin/",
+    "partners": "/admin/subscriptions/partner/",
+    "grants": "/admin/subscriptions/grant/",
+    "endpoints": "/admin/subscriptions/endpoint/",
+    "subscriptions": "/admin/subscriptions/subscription/",
+    "audit": "/admin/subscriptions/auditevent/",
+    "operators": "/admin/auth/user/",
+    "new grant": "/admin/subscriptions/grant/add/",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 320])
+def test_no_page_scrolls_sideways(
+    product: None, watched: Watched, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    watched.page.set_viewport_size({"width": width, "height": 900})
+    watched.page.emulate_media(color_scheme=scheme)
+    shoot(watched.open("/admin/"), f"sign-in-{width}-{scheme}")
+    page = sign_in(watched)
+
+    for name, path in PAGES.items():
+        watched.open(path)
+        shoot(page, f"{name}-{width}-{scheme}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+    open_first(page, PAGES["partners"], watched)
+    shoot(page, f"partner-{width}-{scheme}")
+    open_first(page, PAGES["subscriptions"], watched)
+    shoot(page, f"subscription-{width}-{scheme}")
+    open_first(page, PAGES["audit"], watched)
+    shoot(page, f"audit row-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert watched.faults == []
+
+
+def open_first(page: Page, path: str, watched: Watched) -> None:
+    watched.open(path)
+    page.locator("#result_list tbody th a").first.click()
+    page.get_by_role("link", name="History").wait_for()
