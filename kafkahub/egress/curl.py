@@ -33,7 +33,7 @@ libcurl adds to a large body. They are the caller's to give, so that its list is
 
 _ABORT = -1
 """What a collector returns to make libcurl stop with error 23."""
-_DO_NOT_RESOLVE = 1
+_GO_ON, _ABORT_REQUEST = 0, 1
 _HTTP_STATUSES = range(200, 600)
 _DELIVERED = range(200, 300)
 
@@ -81,6 +81,11 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return "" if b"\0" in head else head.decode("utf-8", "replace")
 
 
+def unsent(outcome: str, duration_us: int = 0) -> Answer:
+    """Return the answer of a request that was not started, as when its name has no address."""
+    return Answer(0, outcome, (), b"", None, Timings(0, 0, 0, 0, 0), False, duration_us)
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What all requests of one multi handle share. A change of it needs a new multi handle.
@@ -101,6 +106,13 @@ class Pins(dict[Place, tuple[str, ...]]):
     """
 
 
+class _HandedOver(socket.socket):
+    """A socket that pycurl duplicates: ours is closed as soon as it lets go, without a warning."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Transfer:
     """One easy handle: prepared, run by a multi handle or ``perform``, asked for its answer.
 
@@ -113,6 +125,8 @@ class Transfer:
         "_body_cap",
         "_body_left",
         "_connect_timeout_ms",
+        "_has_dialled",
+        "_has_peer",
         "_head",
         "_head_left",
         "_is_capped",
@@ -220,7 +234,7 @@ class Transfer:
         self._body.clear()
         self._head_left = HEAD_CAP_BYTES
         self._body_left = self._body_cap
-        self._is_capped = self._is_denied = False
+        self._is_capped = self._is_denied = self._has_dialled = self._has_peer = False
 
     def _use(self, method: Method) -> None:
         self.easy.setopt(pycurl.HTTPGET, 1)
@@ -246,7 +260,7 @@ class Transfer:
         self, status: int, outcome: str | None, note: Note | None, *, detail: str
     ) -> Answer:
         easy = self.easy
-        is_reused = easy.getinfo(pycurl.NUM_CONNECTS) == 0
+        is_reused = self._has_peer and not self._has_dialled
         total: int = easy.getinfo(pycurl.TOTAL_TIME_T)
         sent: int = easy.getinfo(pycurl.POSTTRANSFER_TIME_T)
         first: int = easy.getinfo(pycurl.STARTTRANSFER_TIME_T)
@@ -283,16 +297,13 @@ class Transfer:
 
     def _failure(self, code: int, text: str) -> faults.Failure:
         easy = self.easy
-        is_reused = easy.getinfo(pycurl.NUM_CONNECTS) == 0
-        is_connected = is_reused or easy.getinfo(pycurl.CONNECT_TIME_T) > 0
-        is_plain = self._target is not None and self._target.scheme == "http"
         return faults.Failure(
             code,
             text,
             os_errno=easy.getinfo(pycurl.OS_ERRNO),
             verify_result=easy.getinfo(pycurl.SSL_VERIFYRESULT),
-            is_connected=is_connected,
-            is_secured=is_reused or is_plain or easy.getinfo(pycurl.APPCONNECT_TIME_T) > 0,
+            is_connected=self._has_peer or easy.getinfo(pycurl.CONNECT_TIME_T) > 0,
+            is_secured=self._has_peer,
         )
 
     def _final_head(self) -> list[bytes]:
@@ -311,22 +322,25 @@ class Transfer:
     ) -> socket.socket | int:
         """Judge the very address that is dialled."""
         family, kind, protocol, place = address
+        self._has_dialled, self._has_peer = True, False
         if self._profile.rules.is_denied(_text(place[0])):
             self._is_denied = True
             bad: int = pycurl.SOCKET_BAD
             return bad
-        return socket.socket(family, kind, protocol)
+        return _HandedOver(family, kind, protocol)
 
     def _on_request(self, peer: str, _local: str, _peer_port: int, _local_port: int) -> int:
         """Judge the peer again: a connection used again was dialled under older rules."""
         if self._profile.rules.is_denied(peer):
             self._is_denied = True
-            return 1
-        return 0
+            return _ABORT_REQUEST
+        self._has_peer = True
+        return _GO_ON
 
     def _on_resolve(self, *_: object) -> int:
-        """Refuse: what libcurl would find was not checked."""
-        return _DO_NOT_RESOLVE
+        """Refuse: what libcurl would find was not checked. It asks for literal addresses, too."""
+        is_literal = self._target is not None and self._target.address is not None
+        return _GO_ON if is_literal else _ABORT_REQUEST
 
     def _on_header(self, line: bytes) -> int | None:
         self._head_left -= len(line)

@@ -65,7 +65,7 @@ class Failure:
     os_errno       of the last failed system call, or 0
     verify_result  OpenSSL's verdict on the certificate, 0 for none
     is_connected   TCP stood
-    is_secured     TLS stood, or none was asked for
+    is_secured     the request could be sent: TLS stood, too, where it was asked for
     """
 
     code: int
