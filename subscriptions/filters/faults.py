@@ -20,6 +20,8 @@ _ALIASES = {
     "$exists": "$exist",
 }
 """What people write by habit of the envelope or of other languages."""
+_NEAR = 0.65
+"""Likeness from which a known name is suggested; at 0.6, ``$regex`` would be taken for ``$gte``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +109,5 @@ def _nearest(name: str, known: Sequence[str]) -> str | None:
     alias = _ALIASES.get(name)
     if alias in known:
         return alias
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
     return close[0] if close else None
