@@ -3,24 +3,29 @@
 Unknown, foreign and deleted ids are the same to the caller: every query starts at the tenant.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from django.db import models
 from django.db.models import QuerySet
 
-from kafkahub import ids
-from kafkahub.errors import NotFound
+from kafkahub import clock, ids
+from kafkahub.errors import ActionNotGranted, NotFound
+from subscriptions.access import authorize
+from subscriptions.grants import Action, Grant, Grants, Principal
 from subscriptions.models import (
     ApiKey,
     Endpoint,
-    Grant,
     LanePosition,
     Partner,
     SigningSecret,
     Subscription,
     Topic,
 )
+from subscriptions.models import Grant as GrantRow
 
+ACTIONS: tuple[Action, ...] = ("read", "write")
 Row = TypeVar("Row", bound=models.Model)
 
 
@@ -49,23 +54,80 @@ def lanes_of(subscription: Subscription) -> QuerySet[LanePosition]:
     return LanePosition.objects.filter(subscription=subscription)
 
 
-def read_grants_of(partner: str) -> QuerySet[Grant]:
-    """Return the partner's living grants to read, with their topics."""
-    return (
-        Grant.objects.alive()
-        .filter(partner_id=partner, action=Grant.Action.READ)
+@dataclass(frozen=True, slots=True)
+class SeenTopic:
+    """A topic that exists for a principal, and what the grants let it do there."""
+
+    topic: Topic
+    actions: tuple[Action, ...]
+
+
+def topics_of(principal: Principal) -> dict[str, SeenTopic]:
+    """Return the topics that exist for this principal, by name and in its order."""
+    rows = list(
+        GrantRow.objects.alive()
+        .filter(partner_id=principal.partner)
         .select_related("topic")
+        .order_by("topic_id", "action")
     )
+    grants: Grants = {(row.partner_id, row.topic_id, _action(row)): _grant(row) for row in rows}
+    topics = {row.topic_id: row.topic for row in rows}
+    seen: dict[str, SeenTopic] = {}
+    for name, topic in topics.items():
+        allowed = tuple(
+            action
+            for action in ACTIONS
+            if _may(principal, name, action, grants=grants, topics=topics)
+        )
+        if allowed:
+            seen[name] = SeenTopic(topic, allowed)
+    return seen
 
 
-def grants_of(partner: str) -> QuerySet[Grant]:
-    """Return all living grants of the partner, with their topics."""
-    return Grant.objects.alive().filter(partner_id=partner).select_related("topic")
+def readable_names(partner: str) -> frozenset[str]:
+    """Return the topics that a partner may read now, whichever key asks."""
+    alive = GrantRow.objects.alive().filter(partner_id=partner, action=GrantRow.Action.READ)
+    return frozenset(alive.values_list("topic_id", flat=True))
 
 
-def topics_named(names: list[str]) -> QuerySet[Topic]:
-    """Return exposed topics by name; whether somebody may see them is for ``access``."""
-    return Topic.objects.filter(name__in=names)
+def get_topic(principal: Principal, name: str) -> SeenTopic:
+    """Return a topic that exists for the principal."""
+    seen = topics_of(principal).get(name)
+    if seen is None:
+        raise NotFound
+    return seen
+
+
+def _may(
+    principal: Principal,
+    topic: str,
+    action: Action,
+    *,
+    grants: Grants,
+    topics: Mapping[str, Topic],
+) -> bool:
+    now_ms = int(clock.now().timestamp() * 1000)
+    try:
+        authorize(principal, topic, action, grants=grants, topics=topics, now_ms=now_ms)
+    except (NotFound, ActionNotGranted):
+        return False
+    return True
+
+
+def _action(row: GrantRow) -> Action:
+    return "write" if row.action == GrantRow.Action.WRITE else "read"
+
+
+def _grant(row: GrantRow) -> Grant:
+    until = row.valid_until
+    return Grant(
+        id=row.id,
+        partner=row.partner_id,
+        topic=row.topic_id,
+        action=_action(row),
+        version=row.version,
+        valid_until_ms=None if until is None else int(until.timestamp() * 1000),
+    )
 
 
 def get_partner(partner: str) -> Partner:

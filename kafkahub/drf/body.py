@@ -33,6 +33,19 @@ def parse_object(request: HttpRequest, raw: bytes, *, is_optional: bool) -> dict
     return value
 
 
+def merge_patch(target: object, patch: object) -> object:
+    """Return ``target`` after the merge patch (RFC 7396); neither is changed."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
 def read(request: HttpRequest) -> bytes:
     """Return the bytes of the body; raise TooLarge as soon as there are too many."""
     length = request.META.get("CONTENT_LENGTH") or "0"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from drf_spectacular.drainage import set_override
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
@@ -41,7 +42,10 @@ _RFC3339 = re.compile(
 class Strict(serializers.Serializer[Any]):
     """An object whose members are all named; raises Invalid, never DRF's ValidationError."""
 
-    def run_validation(self, data: object = serializers.empty) -> Any:
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        is_empty, default = self.validate_empty_values(data)
+        if is_empty:
+            return default
         if not isinstance(data, dict):
             raise Invalid([Fault("", "wrong_type", "An object is needed here.")])
         return self.to_internal_value(data)
@@ -242,11 +246,21 @@ class Moment(serializers.DateTimeField):
 
 
 class Json(serializers.JSONField):
-    """Any JSON value, handed to ``read``, which returns what is kept or raises Invalid."""
+    """Any JSON value, handed to ``read``, which returns what is kept or raises Invalid.
 
-    def __init__(self, *, read: Callable[[object], object], **options: Any) -> None:
+    schema  JSON Schema of the value, for OpenAPI
+    """
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[object], object],
+        schema: Mapping[str, object],
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.read = read
+        set_override(self, "field", dict(schema))
 
     def to_internal_value(self, data: object) -> Any:
         return self.read(data)

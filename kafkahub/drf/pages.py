@@ -81,6 +81,13 @@ def take(
     return found, close_page(page, [_plain(getattr(found[-1], name)) for name in names])
 
 
+def take_named(names: Sequence[str], page: Page) -> tuple[Sequence[str], str | None]:
+    """Return the names of a page and the cursor of the next one, of a short sorted list."""
+    rest = names if page.after is None else [name for name in names if name > str(page.after[0])]
+    found = rest[: page.limit]
+    return found, close_page(page, [found[-1]]) if len(rest) > page.limit else None
+
+
 def _beyond(names: Sequence[str], after: Sequence[KeyValue], *, descending: bool) -> Q:
     """Return the condition of all rows after ``after``: (a, b) < (x, y), written out."""
     suffix = "lt" if descending else "gt"

@@ -16,7 +16,14 @@ from kafkahub.drf.fields import Values
 from kafkahub.drf.operations import Operation
 from kafkahub.drf.parameters import Arguments
 from kafkahub.drf.schema import HubSchema
-from kafkahub.errors import Fault, Invalid, MethodNotAllowed, NotAcceptable, StaleVersion
+from kafkahub.errors import (
+    Conflict,
+    Fault,
+    Invalid,
+    MethodNotAllowed,
+    NotAcceptable,
+    StaleVersion,
+)
 
 JSON_RANGES = frozenset({"", "*/*", "application/*", body.JSON})
 REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
@@ -91,8 +98,13 @@ class HubView(APIView):
             response.headers["Allow"] = ", ".join(self.operations)
         return answers.seal(response, self.django_request)
 
-    def values(self, **context: object) -> Values:
-        """Return the validated body; raises Invalid with everything that is wrong with it."""
+    def values(self, merged: Mapping[str, object] | None = None) -> Values:
+        """Return the validated body.
+
+        merged  of a PATCH: what members that are objects hold now, to be merged into
+
+        Raises Invalid with everything that is wrong.
+        """
         operation = self.operation
         if operation.body is None:
             self.expect_no_body()
@@ -100,7 +112,10 @@ class HubView(APIView):
         given = body.parse_object(
             self.django_request, self.raw_body, is_optional=operation.is_body_optional
         )
-        form = operation.body(partial=self.method == "PATCH", context=context)
+        for name, current in (merged or {}).items():
+            if isinstance(given.get(name), dict):
+                given[name] = body.merge_patch(current, given[name])
+        form = operation.body(partial=self.method == "PATCH")
         values: Values = form.run_validation(given)
         return values
 
@@ -155,6 +170,12 @@ class HubView(APIView):
         wanted = self.request.headers.get("If-Match")
         if wanted is not None and not _names(wanted, f'"{version}"'):
             raise StaleVersion(version)
+
+    def require_same(self, seen: int, locked: int) -> None:
+        """Raise when the object changed between being read and being locked."""
+        self.require_match(locked)
+        if seen != locked:
+            raise Conflict("The object was changed by another request just now; repeat this one.")
 
 
 def _names(header: str | None, tag: str) -> bool:

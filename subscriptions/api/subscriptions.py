@@ -1,0 +1,301 @@
+"""``/subscriptions``: which records go to which endpoint."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import ClassVar
+
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from kafkahub.drf import pages, parameters
+from kafkahub.drf.fields import Values
+from kafkahub.drf.operations import Operation
+from kafkahub.drf.parameters import Arguments
+from kafkahub.errors import Fault, NotFound
+from subscriptions import ownership, starts
+from subscriptions.actions import subscriptions as actions
+from subscriptions.api.base import PartnerView
+from subscriptions.audit import Actor
+from subscriptions.models import Endpoint, Subscription
+from subscriptions.models.partners import MAX_NAME
+from subscriptions.serializers import (
+    SubscriptionIn,
+    SubscriptionOut,
+    SubscriptionPatch,
+    wrong,
+)
+from subscriptions.starts import Starts
+
+SUBSCRIPTION: Mapping[str, object] = {
+    "id": "sub_01jd0q2v7kz3v1m8x9c4b5n6a7",
+    "kind": "webhook",
+    "endpoint": "ep_01jd0q2v7kz3v1m8x9c4b5n6a7",
+    "name": "orders",
+    "status": "active",
+    "status_reason": None,
+    "topics": ["orders"],
+    "types": [],
+    "filter": {"value": {"amount": {"$gte": 100}}},
+    "filter_language": "json",
+    "format": "envelope",
+    "include": [],
+    "ordering": "none",
+    "retry": {"schedule": [5, 300, 1800], "jitter": 0.2},
+    "trace": True,
+    "start": "latest",
+    "position": None,
+    "version": 1,
+    "created_at": "2026-11-23T04:19:00.123Z",
+    "updated_at": "2026-11-23T04:19:00.123Z",
+}
+MADE: Mapping[str, object] = {**SUBSCRIPTION, "position": {"offsets": {"orders": {"0": 42}}}}
+CHANGE_CODES = ("invalid_filter", "bad_combination", "out_of_range", "not_found")
+Move = Callable[[Actor, Subscription], Subscription]
+
+
+class Subscriptions(PartnerView):
+    tag = "subscriptions"
+    operations: ClassVar[Mapping[str, Operation]] = {
+        "GET": Operation(
+            id="listSubscriptions",
+            summary="Your subscriptions",
+            scope="webhooks:read",
+            query=(
+                parameters.choice("status", "Only those.", Subscription.Status.values),
+                parameters.text("endpoint", "Only those that send there."),
+                parameters.text("topic", "Only those of this topic."),
+            ),
+            answer=SubscriptionOut,
+            is_list=True,
+            answered=SUBSCRIPTION,
+        ),
+        "POST": Operation(
+            id="createSubscription",
+            summary="Make a subscription; every record appended after the answer is owed",
+            scope="webhooks:write",
+            body=SubscriptionIn,
+            answer=SubscriptionOut,
+            status=201,
+            codes=(*CHANGE_CODES, "start_not_available", "limit_reached"),
+            example={
+                "endpoint": "ep_01jd0q2v7kz3v1m8x9c4b5n6a7",
+                "topics": ["orders"],
+                "filter": {"value": {"amount": {"$gte": 100}}},
+            },
+            answered=MADE,
+        ),
+    }
+
+    def get(self, _: Request) -> HttpResponse:
+        granted = ownership.readable_names(self.partner)
+        rows = _filtered(ownership.subscriptions_of(self.partner), self.arguments, granted)
+        found, next_cursor = pages.take(rows, self.page(self.partner))
+        return self.listed([_shown(row, granted) for row in found], next_cursor)
+
+    def post(self, _: Request) -> HttpResponse:
+        values = _with_retry(self.values())
+        _check_combination(values["format"], values["include"])
+        endpoint = self._endpoint(values.pop("endpoint"))
+        self._check_topics(values["topics"])
+        fixed = starts.fix(values["start"], values["topics"], starts.process_admin())
+        return self.commit(lambda: self._create(endpoint, values, fixed))
+
+    def _create(self, endpoint: Endpoint, values: Values, fixed: Starts) -> HttpResponse:
+        settings = {
+            name: value for name, value in values.items() if name not in {"kind", "filter_language"}
+        }
+        settings.setdefault("name", ", ".join(values["topics"])[:MAX_NAME])
+        made = actions.create_subscription(
+            self.actor, self.partner, endpoint=endpoint, fixed=fixed, **settings
+        )
+        row = ownership.get_subscription(self.partner, made.id)
+        granted = ownership.readable_names(self.partner)
+        place = f"{self.django_request.path}/{row.id}"
+        data = _shown(row, granted, {"offsets": _by_topic(fixed)})
+        return self.single(data, row.version, 201, {"Location": place})
+
+    def _endpoint(self, endpoint: str) -> Endpoint:
+        try:
+            return ownership.get_endpoint(self.partner, endpoint)
+        except NotFound:
+            raise _missing("/endpoint") from None
+
+    def _check_topics(self, topics: Collection[str]) -> None:
+        """Raise NotFound alike for topics that are unknown, ungranted or of the other mode."""
+        seen = ownership.topics_of(self.principal)
+        places = [
+            f"/topics/{index}"
+            for index, name in enumerate(topics)
+            if name not in seen or "read" not in seen[name].actions
+        ]
+        if places:
+            raise _missing(*places)
+
+
+class OneSubscription(PartnerView):
+    tag = "subscriptions"
+    operations: ClassVar[Mapping[str, Operation]] = {
+        "GET": Operation(
+            id="getSubscription",
+            summary="A subscription",
+            scope="webhooks:read",
+            answer=SubscriptionOut,
+            has_version=True,
+            answered=SUBSCRIPTION,
+        ),
+        "PATCH": Operation(
+            id="updateSubscription",
+            summary="Change a subscription (merge patch); holds for records read afterwards",
+            scope="webhooks:write",
+            body=SubscriptionPatch,
+            answer=SubscriptionOut,
+            has_version=True,
+            codes=(*CHANGE_CODES, "conflict"),
+            example={"filter": {"value": {"amount": {"$gte": 500}}}},
+            answered={**SUBSCRIPTION, "filter": {"value": {"amount": {"$gte": 500}}}},
+        ),
+        "DELETE": Operation(
+            id="deleteSubscription",
+            summary="Remove a subscription; its attempts stay in the log",
+            scope="webhooks:write",
+            query=(parameters.flag("discard_parked", "Give up what is parked for it."),),
+            status=204,
+            has_version=True,
+            codes=("in_use",),
+        ),
+    }
+
+    def get(self, _: Request, subscription: str) -> HttpResponse:
+        return self._answer(ownership.get_subscription(self.partner, subscription))
+
+    def patch(self, _: Request, subscription: str) -> HttpResponse:
+        seen = ownership.get_subscription(self.partner, subscription)
+        self.require_match(seen.version)
+        values = _with_retry(self.values(merged={"filter": seen.filter}))
+        _check_combination(values.get("format", seen.format), values.get("include", seen.include))
+        values.pop("filter_language", None)
+        return self.commit(lambda: self._update(seen, values))
+
+    def _update(self, seen: Subscription, values: Values) -> HttpResponse:
+        locked = ownership.get_subscription(self.partner, seen.id, lock=True)
+        self.require_same(seen.version, locked.version)
+        if "endpoint" in values:
+            values["endpoint"] = self._endpoint(values["endpoint"])
+        actions.update_subscription(self.actor, locked, values)
+        return self._answer(ownership.get_subscription(self.partner, seen.id))
+
+    def _endpoint(self, endpoint: str) -> Endpoint:
+        try:
+            return ownership.get_endpoint(self.partner, endpoint)
+        except NotFound:
+            raise _missing("/endpoint") from None
+
+    def delete(self, _: Request, subscription: str) -> HttpResponse:
+        ownership.get_subscription(self.partner, subscription)
+        self.expect_no_body()
+        return self.commit(lambda: self._delete(subscription))
+
+    def _delete(self, subscription: str) -> HttpResponse:
+        locked = ownership.get_subscription(self.partner, subscription, lock=True)
+        self.require_match(locked.version)
+        discard = self.arguments.flag("discard_parked")
+        actions.delete_subscription(self.actor, locked, discard_parked=discard)
+        return HttpResponse(status=204)
+
+    def _answer(self, row: Subscription) -> HttpResponse:
+        return self.single(_shown(row, ownership.readable_names(self.partner)), row.version)
+
+
+class _Moved(PartnerView):
+    tag = "subscriptions"
+    move: ClassVar[Move]
+
+    def post(self, _: Request, subscription: str) -> HttpResponse:
+        ownership.get_subscription(self.partner, subscription)
+        self.expect_no_body()
+        return self.commit(lambda: self._move(subscription))
+
+    def _move(self, subscription: str) -> HttpResponse:
+        locked = ownership.get_subscription(self.partner, subscription, lock=True)
+        type(self).move(self.actor, locked)
+        row = ownership.get_subscription(self.partner, subscription)
+        return self.single(_shown(row, ownership.readable_names(self.partner)), row.version)
+
+
+class PauseSubscription(_Moved):
+    move = actions.pause_subscription
+    operations: ClassVar[Mapping[str, Operation]] = {
+        "POST": Operation(
+            id="pauseSubscription",
+            summary="Send nothing more until it is resumed; what comes meanwhile is owed",
+            scope="webhooks:write",
+            answer=SubscriptionOut,
+            answered={**SUBSCRIPTION, "status": "paused", "version": 2},
+        )
+    }
+
+
+class ResumeSubscription(_Moved):
+    move = actions.resume_subscription
+    operations: ClassVar[Mapping[str, Operation]] = {
+        "POST": Operation(
+            id="resumeSubscription",
+            summary="Go on where it was paused",
+            scope="webhooks:write",
+            answer=SubscriptionOut,
+            answered={**SUBSCRIPTION, "version": 3},
+        )
+    }
+
+
+def _shown(
+    row: Subscription, granted: Collection[str], position: Mapping[str, object] | None = None
+) -> Mapping[str, object]:
+    return SubscriptionOut(row, context={"granted": granted, "position": position}).data
+
+
+def _by_topic(fixed: Starts) -> dict[str, dict[str, int]]:
+    offsets: dict[str, dict[str, int]] = {}
+    for (topic, partition), offset in sorted(fixed.items()):
+        offsets.setdefault(topic, {})[str(partition)] = offset
+    return offsets
+
+
+def _missing(*places: str) -> NotFound:
+    """Return the refusal of names in a body; it says where, and repeats no name."""
+    error = NotFound()
+    text = "There is nothing of this name that this credential may see."
+    error.faults = tuple(Fault(place, "not_found", text) for place in places)
+    return error
+
+
+def _with_retry(values: Values) -> Values:
+    """Return the values with ``retry`` as the columns it is kept in."""
+    retry = values.pop("retry", {})
+    columns = {"schedule": "retry_schedule_s", "jitter": "retry_jitter"}
+    return {**values, **{columns[name]: value for name, value in retry.items()}}
+
+
+def _check_combination(form: str, include: Collection[str]) -> None:
+    """Raise Invalid where members are asked for that this format has no place for."""
+    if include and form == Subscription.Format.RAW:
+        text = "The format raw is the value alone; include needs another format."
+        raise wrong("bad_combination", text, "/include")
+
+
+def _filtered(
+    rows: QuerySet[Subscription], arguments: Arguments, granted: Collection[str]
+) -> QuerySet[Subscription]:
+    if endpoint := arguments.text("endpoint"):
+        rows = rows.filter(endpoint_id=endpoint)
+    if topic := arguments.text("topic"):
+        rows = rows.filter(topics__contains=[topic])
+    if status := arguments.text("status"):
+        # As ``suspension`` says it; the partner itself is active, or nobody would ask.
+        held = ~Q(endpoint__status=Endpoint.Status.ACTIVE) | ~Q(
+            topics__contained_by=sorted(granted)
+        )
+        if status == Subscription.Status.SUSPENDED:
+            return rows.filter(held)
+        rows = rows.filter(~held, status=status)
+    return rows

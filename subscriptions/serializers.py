@@ -1,0 +1,534 @@
+"""What the control API takes and shows of partners' objects. No serializer writes a row."""
+
+import re
+from collections.abc import Collection, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.serializers import (
+    BooleanField,
+    CharField,
+    FloatField,
+    IntegerField,
+    JSONField,
+    ListField,
+    SerializerMethodField,
+)
+
+from kafkahub import clock
+from kafkahub.crypto import SealBroken
+from kafkahub.drf.fields import (
+    Json,
+    ListOf,
+    Moment,
+    Number,
+    OneOf,
+    Strict,
+    Text,
+    Truth,
+    Values,
+    Whole,
+    parse_moment,
+)
+from kafkahub.errors import Fault, Invalid
+from subscriptions import headers
+from subscriptions.actions.endpoints import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, header_values
+from subscriptions.filters.syntax import parse
+from subscriptions.models import ApiKey, Endpoint, Partner, SigningSecret, Subscription, Topic
+from subscriptions.models.endpoints import MAX_URL
+from subscriptions.models.partners import MAX_NAME
+from subscriptions.models.topics import TOPIC_NAME
+from subscriptions.ownership import SeenTopic
+from subscriptions.starts import Earliest, Latest, Since, Start
+
+MAX_DESCRIPTION = 2_000
+MAX_ID = 40
+MAX_TOPIC = 249
+MAX_CIDRS = 50
+MAX_SCOPES = 200
+MAX_SCHEDULE_S = 30 * 86_400
+INCLUDES = ("id", "record", "topic", "key", "headers", "position")
+"""Members that an envelope may carry beside its own, in the order they stand there."""
+FIXED_SCOPES = (
+    "webhooks:read",
+    "webhooks:write",
+    "deliveries:read",
+    "deliveries:write",
+    "keys:manage",
+)
+
+_TOPIC_SCOPE = re.compile(r"topic:(\*|[A-Za-z0-9._-]{1,249}):(read|write)")
+_EVENT_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+
+def wrong(code: str, text: str, pointer: str = "", **more: object) -> Invalid:
+    """Return the refusal of one value."""
+    return Invalid([Fault(pointer, code, text, more)])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong("wrong_type", "A string is needed here.")
+    return value
+
+
+def _topic(value: object) -> str:
+    if not TOPIC_NAME.fullmatch(text := _text(value)):
+        raise wrong("not_a_topic", "A topic name is needed here.")
+    return text
+
+
+def _event_type(value: object) -> str:
+    if not _EVENT_TYPE.fullmatch(text := _text(value)):
+        raise wrong("not_a_type", "An event type is 1 to 128 of A-Z, a-z, 0-9, _ . and -.")
+    return text
+
+
+def _scope(value: object) -> str:
+    text = _text(value)
+    if text not in FIXED_SCOPES and not _TOPIC_SCOPE.fullmatch(text):
+        allowed = [*FIXED_SCOPES, "topic:<name or *>:read", "topic:<name or *>:write"]
+        raise wrong("not_one_of", f"A scope is one of {', '.join(allowed)}.", allowed=allowed)
+    return text
+
+
+def _cidr(value: object) -> str:
+    try:
+        return str(ip_network(_text(value)))
+    except ValueError:
+        raise wrong("wrong_type", "A network such as 192.0.2.0/24 is needed here.") from None
+
+
+def _filter(value: object) -> object:
+    try:
+        parse(value, at="/filter")
+    except Invalid as error:
+        # The form puts the member's name before each place; the sentences have it already.
+        inner = [
+            Fault(each.pointer.removeprefix("/filter"), each.code, each.message, each.more)
+            for each in error.faults
+        ]
+        raise Invalid(inner, code=error.instance_code) from None
+    return value
+
+
+def _headers(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise wrong("wrong_type", "An object of header names and values is needed here.")
+    return headers.check(value, "")
+
+
+def _start(value: object) -> Start:
+    match value:
+        case "latest":
+            return Latest()
+        case "earliest":
+            return Earliest()
+        case {"time": str(text), **rest} if not rest:
+            return Since(_start_time(text))
+    raise wrong("not_one_of", '"latest", "earliest" or {"time": …} is needed here.')
+
+
+def _start_time(text: str) -> Any:
+    try:
+        moment = parse_moment(text)
+    except ValueError as error:
+        raise wrong("wrong_type", str(error), "/time") from None
+    if moment > clock.now():
+        raise wrong("out_of_range", "The time is in the future; start at latest.", "/time")
+    return moment
+
+
+TEXT = {"type": "string"}
+FILTER = {
+    "type": "object",
+    "description": "The filter language; {} lets everything pass.",
+    "additionalProperties": True,
+}
+START = {
+    "description": "Where each partition begins.",
+    "oneOf": [
+        {"type": "string", "enum": ["latest", "earliest"]},
+        {
+            "type": "object",
+            "required": ["time"],
+            "properties": {"time": {"type": "string", "format": "date-time"}},
+            "additionalProperties": False,
+        },
+    ],
+    "default": "latest",
+}
+HEADERS = {
+    "type": "object",
+    "maxProperties": headers.MAX_HEADERS,
+    "additionalProperties": {"type": "string", "maxLength": headers.MAX_VALUE},
+}
+
+
+class PartnerOut(serializers.Serializer[Partner]):
+    """A partner's own profile."""
+
+    id = CharField()
+    name = CharField()
+    status = CharField()
+    contact = CharField()
+    version = IntegerField()
+    created_at = Moment()
+    updated_at = Moment()
+
+
+class TopicOut(serializers.Serializer[SeenTopic]):
+    """A topic as the grants show it."""
+
+    name = CharField(source="topic.name")
+    description = CharField(source="topic.description")
+    format = CharField(source="topic.format")
+    content_type = CharField(source="topic.content_type")
+    types = SerializerMethodField()
+    example = JSONField(allow_null=True, source="topic.example")
+    actions = ListField(child=CharField())
+    is_filtered = SerializerMethodField()
+    is_masked = SerializerMethodField()
+    version = IntegerField(source="topic.version")
+
+    def get_types(self, seen: SeenTopic) -> list[str]:
+        return types_of(seen.topic)
+
+    def get_is_filtered(self, _: SeenTopic) -> bool:
+        return False  # row filters come with identity; until then a grant shows every record
+
+    def get_is_masked(self, _: SeenTopic) -> bool:
+        return False  # fields and masks come with identity
+
+
+def types_of(topic: Topic) -> list[str]:
+    """Return the event types that are known beforehand: the constant one, where there is one."""
+    if topic.type_source != Topic.TypeSource.CONSTANT:
+        return []
+    return [topic.type_value or topic.name]
+
+
+class EventTypeOut(serializers.Serializer[Mapping[str, object]]):
+    """An event type and the topics that carry it."""
+
+    type = CharField()
+    topics = ListField(child=CharField())
+    description = CharField()
+    example = JSONField(allow_null=True)
+
+
+class EndpointIn(Strict):
+    """The members of an endpoint that its partner sets."""
+
+    name = Text(max_length=MAX_NAME, required=False)
+    description = Text(max_length=MAX_DESCRIPTION, allow_blank=True, default="")
+    url = Text(max_length=MAX_URL)
+    timeout_ms = Whole(min_value=1_000, max_value=30_000, default=15_000)
+    connect_timeout_ms = Whole(min_value=500, max_value=10_000, default=5_000)
+    max_in_flight = Whole(min_value=1, max_value=256, default=32)
+    max_body_bytes = Whole(min_value=65_536, max_value=10_485_760, default=1_048_576)
+    headers = Json(read=_headers, schema=HEADERS, default=dict)
+    id = CharField(read_only=True)
+    status = CharField(read_only=True)
+    status_reason = CharField(read_only=True)
+    version = IntegerField(read_only=True)
+    created_at = Moment(read_only=True)
+    updated_at = Moment(read_only=True)
+
+
+class EndpointOut(serializers.Serializer[Endpoint]):
+    """An endpoint; of its headers only the names."""
+
+    id = CharField()
+    name = CharField()
+    description = CharField()
+    url = CharField()
+    status = CharField()
+    status_reason = SerializerMethodField()
+    timeout_ms = IntegerField()
+    connect_timeout_ms = IntegerField()
+    max_in_flight = IntegerField()
+    max_body_bytes = IntegerField()
+    headers = SerializerMethodField()
+    version = IntegerField()
+    created_at = Moment()
+    updated_at = Moment()
+
+    def get_status_reason(self, endpoint: Endpoint) -> str | None:
+        return endpoint.status_reason or None
+
+    def get_headers(self, endpoint: Endpoint) -> dict[str, str] | None:
+        """Return ``{name: "set"}``, or None when they cannot be opened."""
+        try:
+            return dict.fromkeys(header_values(endpoint), "set")
+        except SealBroken:
+            return None
+
+
+class EndpointMade(EndpointOut):
+    """A new endpoint with its first secret, shown this once."""
+
+    secret = CharField()
+
+
+class SecretIn(Strict):
+    """A rotation."""
+
+    kind = OneOf(choices=SigningSecret.Kind.values, default=SigningSecret.Kind.HMAC.value)
+    secret = Text(max_length=200, required=False)
+    overlap_s = Whole(min_value=0, max_value=MAX_OVERLAP_S, default=DEFAULT_OVERLAP_S)
+
+    def checked(self, values: Values) -> Values:
+        if "secret" in values and values["kind"] != SigningSecret.Kind.HMAC:
+            text = "Only an HMAC secret can be brought along; we make ed25519 pairs."
+            raise wrong("bad_combination", text, "/secret")
+        return values
+
+
+class SecretOut(serializers.Serializer[SigningSecret]):
+    """A signing secret without the secret."""
+
+    id = CharField()
+    kind = CharField()
+    status = CharField()
+    public_key = SerializerMethodField()
+    created_at = Moment()
+    expires_at = Moment(allow_null=True)
+
+    def get_public_key(self, secret: SigningSecret) -> str | None:
+        return secret.public_key or None
+
+
+class SecretMade(SecretOut):
+    """A new signing secret, shown this once; of an ed25519 pair the public key is all there is."""
+
+    secret = CharField(allow_null=True)
+
+
+def _schedule(value: object) -> list[int]:
+    delays = ListOf(child=Whole(min_value=1, max_value=604_800), max_length=50)
+    kept: list[int] = delays.run_validation(value)
+    if sum(kept) > MAX_SCHEDULE_S:
+        raise wrong("out_of_range", f"The delays may be {MAX_SCHEDULE_S} s together.")
+    return kept
+
+
+class RetryIn(Strict):
+    """What follows a failed attempt."""
+
+    schedule = Json(
+        read=_schedule,
+        schema={
+            "type": "array",
+            "maxItems": 50,
+            "items": {"type": "integer", "minimum": 1, "maximum": 604_800},
+            "description": "Seconds from the end of one attempt to the next; sum up to 30 days.",
+        },
+        required=False,
+    )
+    jitter = Number(min_value=0, max_value=0.5, required=False)
+
+
+class RetryOut(serializers.Serializer[Subscription]):
+    """What follows a failed attempt."""
+
+    schedule = ListField(child=IntegerField(), source="retry_schedule_s")
+    jitter = FloatField(source="retry_jitter")
+
+
+class SubscriptionForm(Strict):
+    """The members of a subscription that its partner sets at any time."""
+
+    name = Text(max_length=MAX_NAME, required=False)
+    endpoint = Text(max_length=MAX_ID)
+    types = ListOf(
+        child=Json(read=_event_type, schema=TEXT), max_length=50, unique=True, default=list
+    )
+    filter = Json(read=_filter, schema=FILTER, default=dict)
+    filter_language = OneOf(choices=["json"], default="json")
+    format = OneOf(choices=Subscription.Format.values, default=Subscription.Format.ENVELOPE.value)
+    include = ListOf(
+        child=OneOf(choices=INCLUDES), max_length=len(INCLUDES), unique=True, default=list
+    )
+    ordering = OneOf(choices=Subscription.Ordering.values, default=Subscription.Ordering.NONE.value)
+    retry = RetryIn(default=dict)
+    trace = Truth(default=True)
+    id = CharField(read_only=True)
+    status = CharField(read_only=True)
+    status_reason = CharField(read_only=True)
+    position = JSONField(read_only=True)
+    version = IntegerField(read_only=True)
+    created_at = Moment(read_only=True)
+    updated_at = Moment(read_only=True)
+
+
+class SubscriptionIn(SubscriptionForm):
+    """A new subscription."""
+
+    kind = OneOf(choices=["webhook"], default="webhook")
+    topics = ListOf(child=Json(read=_topic, schema=TEXT), min_length=1, max_length=20, unique=True)
+    start = Json(read=_start, schema=START, default=Latest)
+
+
+class SubscriptionPatch(SubscriptionForm):
+    """A change of a subscription; what it reads, and from where, is fixed when it is made."""
+
+    kind = CharField(read_only=True)
+    topics = ListField(child=CharField(), read_only=True)
+    start = JSONField(read_only=True)
+
+
+class SubscriptionOut(serializers.Serializer[Subscription]):
+    """A subscription; the context has ``granted``, the names its partner may read now."""
+
+    id = CharField()
+    kind = SerializerMethodField()
+    endpoint = CharField(source="endpoint_id")
+    name = CharField()
+    status = SerializerMethodField()
+    status_reason = SerializerMethodField()
+    topics = ListField(child=CharField())
+    types = ListField(child=CharField())
+    filter = JSONField()
+    filter_language = SerializerMethodField()
+    format = CharField()
+    include = ListField(child=CharField())
+    ordering = CharField()
+    retry = RetryOut(source="*")
+    trace = BooleanField()
+    start = JSONField()
+    position = SerializerMethodField()
+    version = IntegerField()
+    created_at = Moment()
+    updated_at = Moment()
+
+    def get_kind(self, _: Subscription) -> str:
+        return "webhook"
+
+    def get_filter_language(self, _: Subscription) -> str:
+        return "json"
+
+    def get_status(self, subscription: Subscription) -> str:
+        suspended = suspension(subscription, self.context["granted"])
+        return Subscription.Status.SUSPENDED.value if suspended else subscription.status
+
+    def get_status_reason(self, subscription: Subscription) -> str | None:
+        suspended = suspension(subscription, self.context["granted"])
+        return suspended or subscription.status_reason or None
+
+    def get_position(self, _: Subscription) -> dict[str, Any] | None:
+        """Return the start that was fixed, in the answer that made it; None afterwards."""
+        position: dict[str, Any] | None = self.context.get("position")
+        return position
+
+
+def suspension(subscription: Subscription, granted: Collection[str]) -> str:
+    """Return why nothing may be sent although the partner wants it, or "".
+
+    Not kept in the row: it ends by itself when the cause ends.
+    """
+    if subscription.partner.status != Partner.Status.ACTIVE:
+        return "partner_suspended"
+    if subscription.endpoint.status != Endpoint.Status.ACTIVE:
+        return "endpoint_disabled"
+    if not set(subscription.topics) <= set(granted):
+        return "grant_ended"
+    return ""
+
+
+class KeyForm(Strict):
+    """The members of an API key that can be set at any time."""
+
+    name = Text(max_length=MAX_NAME)
+    scopes = ListOf(
+        child=Json(read=_scope, schema=TEXT), min_length=1, max_length=MAX_SCOPES, unique=True
+    )
+    topics = ListOf(
+        child=Json(read=_topic, schema=TEXT),
+        min_length=1,
+        max_length=1_000,
+        unique=True,
+        allow_null=True,
+        required=False,
+    )
+    allowed_cidrs = ListOf(
+        child=Json(read=_cidr, schema=TEXT), max_length=MAX_CIDRS, unique=True, required=False
+    )
+    expires_at = Moment(required=False)
+    id = CharField(read_only=True)
+    status = CharField(read_only=True)
+    last_used_at = Moment(read_only=True)
+    last_used_ip = CharField(read_only=True)
+    created_by = CharField(read_only=True)
+    version = IntegerField(read_only=True)
+    created_at = Moment(read_only=True)
+    updated_at = Moment(read_only=True)
+
+
+class KeyIn(KeyForm):
+    """A new API key; absent rights are those of the key that asks."""
+
+    mode = OneOf(choices=ApiKey.Mode.values, required=False)
+
+
+class KeyPatch(KeyForm):
+    """A change of an API key."""
+
+    mode = CharField(read_only=True)
+
+
+class KeyRotation(Strict):
+    """How long the old key goes on."""
+
+    overlap_s = Whole(min_value=0, max_value=MAX_OVERLAP_S, default=DEFAULT_OVERLAP_S)
+
+
+class KeyOut(serializers.Serializer[ApiKey]):
+    """An API key without the key."""
+
+    id = CharField()
+    name = CharField()
+    mode = CharField()
+    scopes = ListField(child=CharField())
+    topics = ListField(child=CharField(), allow_null=True)
+    allowed_cidrs = ListField(child=CharField())
+    expires_at = Moment()
+    status = CharField()
+    last_used_at = Moment(allow_null=True)
+    last_used_ip = CharField(allow_null=True)
+    created_by = CharField()
+    version = IntegerField()
+    created_at = Moment()
+    updated_at = Moment()
+
+
+class KeyMade(KeyOut):
+    """A new API key, shown this once."""
+
+    key = CharField()
+
+
+def _any(value: object) -> object:
+    return value
+
+
+class ExplainIn(Strict):
+    """A filter to try; ``sample`` is the value of a record, as a filter sees it."""
+
+    filter = Json(read=_filter, schema=FILTER)
+    topic = Json(read=_topic, schema=TEXT)
+    sample = Json(
+        read=_any,
+        schema={"description": "The value of a record.", "type": "object"},
+        allow_null=True,
+        required=False,
+    )
+
+
+class ExplainOut(serializers.Serializer[Mapping[str, object]]):
+    """Why each record passes or does not; without a sample only that the filter is sound."""
+
+    tested = IntegerField()
+    matched = IntegerField()
+    records = ListField(child=JSONField())
