@@ -48,6 +48,19 @@ class Column:
         values = self.filled().values_list(self.field.attname, flat=True)
         return Counter(crypto.kid_of(value.sealed) for value in values.iterator(BATCH_ROWS))
 
+    def opens(self, ring: KeyRing, kid: str) -> bool:
+        """Return whether the newest value under ``kid`` opens; True where there is none."""
+        prefix = f"{crypto.VERSION}:{kid}:"
+        row = self.filled().filter(**{f"{self.field.attname}__startswith": prefix}).last()
+        if row is None:
+            return True
+        value: Sealed = getattr(row, self.field.attname)
+        try:
+            crypto.unseal(ring, value.sealed, self.field.place(row))
+        except crypto.SealBroken:
+            return False
+        return True
+
 
 @dataclass(slots=True)
 class Progress:
