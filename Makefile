@@ -60,6 +60,8 @@ lock: .venv/installed ## pin requirements/*.in to exact versions with hashes
 	fi
 	test -x $(PYTHON) || "$$found" -m venv .venv
 	echo "installing the locked requirements into .venv, once …"
+	$(PYTHON) -m kafkahub.devstack.fetch & fetching=$$!
 	$(PYTHON) -m pip install --require-hashes --only-binary :all: --disable-pip-version-check \
 	  --no-input -r requirements/dev.txt | awk '/^Collecting /{if (++n % 25 == 0) print "  " n " packages …"; fflush()}'
+	wait "$$fetching" || true
 	touch $@

@@ -40,11 +40,22 @@ def part(site: Site) -> tuple[Part, str]:
     named = site.env.get(VARIABLE)
     if named is not None:
         return Part("Kafka (named by the environment)", None, lambda: _answering(named)), "apache"
-    java = _java_or_install()
-    jars = _jars(site) if java else None
-    if java is None or jars is None:
+    found = provide(site.folder)
+    if found is None:
         return _memory(site), "memory"
-    return _broker(site, java, jars), "apache"
+    return _broker(site, *found), "apache"
+
+
+def provide(spare: Path) -> tuple[str, Path] | None:
+    """Return the path of a fit Java and the folder of the broker's jars, fetched if need be.
+
+    spare  where jars are kept when the user's cache is closed to us
+
+    None where one of them is missing and cannot be had.
+    """
+    java = _java_or_install()
+    jars = _jars(spare) if java else None
+    return None if java is None or jars is None else (java, jars)
 
 
 def _broker(site: Site, java: str, jars: Path) -> Part:
@@ -146,7 +157,7 @@ def _java_version(path: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _jars(site: Site) -> Path | None:
+def _jars(spare: Path) -> Path | None:
     """Return the folder of the broker's jars, fetched with Maven the first time.
 
     None when they are not here and Maven is neither. The folder is named after the POM, so
@@ -154,7 +165,7 @@ def _jars(site: Site) -> Path | None:
     """
     pom = SOURCES / "pom.xml"
     mark = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    cache = _cache(site)
+    cache = _cache(spare)
     jars = cache / f"kafka-{mark}"
     if jars.exists():
         return jars
@@ -190,15 +201,15 @@ def _fetch(maven: str, pom: Path, jars: Path) -> Path | None:
     return jars
 
 
-def _cache(site: Site) -> Path:
-    """Return where fetched programs are kept: the user's cache, or the site if that is closed."""
+def _cache(spare: Path) -> Path:
+    """Return where fetched programs are kept: the user's cache, or ``spare`` if that is closed."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(base).expanduser() / "kafkahub"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return site.folder / "cache"
-    return folder if os.access(folder, os.W_OK) else site.folder / "cache"
+        return spare / "cache"
+    return folder if os.access(folder, os.W_OK) else spare / "cache"
 
 
 def _answering(bootstrap: str) -> str | None:
