@@ -14,7 +14,7 @@ from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 
 from kafkahub import config
-from kafkahub.observability import logs
+from kafkahub.observability import health_server, logs
 
 DELIVERY, CONTROL = "delivery", "control"
 
@@ -132,6 +132,15 @@ def _keep_our_logging(**_: object) -> None:
 def _set_up_beat(**_: object) -> None:
     """Set up the log of a beat process, by itself or beside a worker."""
     logs.configure("beat", config.load().log_level)
+
+
+@signals.worker_init.connect
+def _serve_health(**_: object) -> None:
+    """Answer probes in the parent, before its children are made and while Redis is away."""
+    server = health_server.serve(config.load())
+    if server is not None:
+        signals.worker_shutting_down.connect(server.drain, weak=False)
+        signals.worker_shutdown.connect(server.stop, weak=False)
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kafkahub.settings")

@@ -41,7 +41,12 @@ class HealthServer:
         self._watch.start()
         self._thread.start()
 
-    def stop(self) -> None:
+    def drain(self, **_: object) -> None:
+        """Be unready from now on; takes what Celery's signals say besides."""
+        self._watch.is_draining = True
+
+    def stop(self, **_: object) -> None:
+        """Stop answering; takes what Celery's signals say besides."""
         self._watch.stop()
         self._server.shutdown()
         self._server.server_close()
