@@ -33,6 +33,7 @@ libcurl adds to a large body. They are the caller's to give, so that its list is
 
 _ABORT = -1
 """What a collector returns to make libcurl stop with error 23."""
+_RETRY_AFTER = b"retry-after:"
 _GO_ON, _ABORT_REQUEST = 0, 1
 _HTTP_STATUSES = range(200, 600)
 _DELIVERED = range(200, 300)
@@ -216,15 +217,6 @@ class Transfer:
             outcome = "bad_response"
         return self._answer(status, outcome, note, detail=text)
 
-    def header(self, name: str) -> tuple[str, ...]:
-        """Return the values of a header of the final answer, until the next ``prepare``."""
-        prefix = name.lower().encode("ascii") + b":"
-        return tuple(
-            line[len(prefix) :].strip().decode("latin-1")
-            for line in self._final_head()
-            if line[: len(prefix)].lower() == prefix
-        )
-
     def close(self) -> None:
         """Free the handle."""
         self.easy.close()
@@ -277,8 +269,15 @@ class Transfer:
         )
         chunks = self._body
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        retry_after = () if status in _DELIVERED else self.header("retry-after")
+        retry_after = () if status in _DELIVERED else self._retry_after()
         return Answer(status, outcome, retry_after, body, note, timings, is_reused, total, detail)
+
+    def _retry_after(self) -> tuple[str, ...]:
+        return tuple(
+            line[len(_RETRY_AFTER) :].strip().decode("latin-1")
+            for line in self._final_head()
+            if line[: len(_RETRY_AFTER)].lower() == _RETRY_AFTER
+        )
 
     def _failed(self, code: int, text: str, status: int) -> tuple[int, str | None, Note | None]:
         """Return status, outcome and note of a transfer that libcurl broke off."""

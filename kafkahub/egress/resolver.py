@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pycares
+import structlog
 from pycares import errno
 
 from kafkahub.egress import addresses
@@ -34,7 +35,11 @@ MAX_NAMES = 10_000
 """Answers remembered at most; the oldest is forgotten first."""
 MAX_PER_OWNER = 20
 """Look-ups of one partner under way at most; further ones wait, so dead names hurt nobody else."""
+BACKOFF_S = 0.1
+"""Pause after an error of ours, so that it does not take a whole core."""
 FOREVER = float("inf")
+
+log = structlog.get_logger()
 
 _FAULTS = {
     errno.ARES_ENOTFOUND: "dns_not_found",
@@ -179,19 +184,26 @@ class Resolver:
     def _run(self) -> None:
         """Ask, expire, flush, until closed."""
         while not self._is_closed:
-            for query in self._started():
-                self._send(query)
-            for query in self._overdue():
-                self._finish(query)
-            if self._has_stale_cache:
-                # c-ares keeps "not found" as long as the zone says, up to an hour; a name that
-                # was only just made would stay dead for so long.
-                self._has_stale_cache = False
-                self._channel.reinit()
-            self._wait()
+            try:
+                self._turn()
+            except Exception:  # the outermost loop: without it every name would hang for ever
+                log.exception("resolver.turn_failed")
+                time.sleep(BACKOFF_S)
         self._channel.close()
         for query in list(self._asked.values()):
             self._finish(query)
+
+    def _turn(self) -> None:
+        for query in self._started():
+            self._send(query)
+        for query in self._overdue():
+            self._finish(query)
+        if self._has_stale_cache:
+            # c-ares keeps "not found" as long as the zone says, up to an hour; a name that was
+            # only just made would stay dead for so long.
+            self._has_stale_cache = False
+            self._channel.reinit()
+        self._wait()
 
     def _started(self) -> list[_Query]:
         with self._changed:
