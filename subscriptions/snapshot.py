@@ -20,7 +20,14 @@ from psycopg.conninfo import make_conninfo
 from kafkahub import clock, config
 from kafkahub.errors import Unavailable
 from subscriptions.grants import Grant, GrantKey
-from subscriptions.live import LiveEndpoint, LiveSubscription, LiveTopic, SigningKey, Snapshot
+from subscriptions.live import (
+    NOTHING,
+    LiveEndpoint,
+    LiveSubscription,
+    LiveTopic,
+    SigningKey,
+    Snapshot,
+)
 from subscriptions.models import Endpoint, Partner, SigningSecret, Subscription, Topic
 from subscriptions.models import Grant as GrantRow
 from subscriptions.rows import (
@@ -60,9 +67,6 @@ CONNECTION: Mapping[str, int | str] = {
 }
 """A connection that only listens would never notice a dead peer; with these the poll does."""
 
-EMPTY = Snapshot(0, {}, {}, {}, {}, {}, None)
-"""What the first load builds upon; never handed out, or records would be passed over."""
-
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -77,7 +81,7 @@ def load(previous: Snapshot | None = None) -> Snapshot:
     is_outermost = not connection.in_atomic_block
     with transaction.atomic():
         version = _version(is_outermost=is_outermost)
-        snapshot = _build(version, previous or EMPTY)
+        snapshot = _build(version, previous or NOTHING)
     log.info(
         "snapshot.loaded",
         version=version,
