@@ -14,6 +14,8 @@ from kafkahub import config
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import KafkaUnavailable
 from kafkahub.kafka.options import admin_options
+from tests import factories
+from tests.api import Caller
 
 REQUIRE_PARTS = "KAFKAHUB_REQUIRE_PARTS"
 """Set by ``.ci/run``: there, a test whose part is missing fails instead of being skipped."""
@@ -77,3 +79,25 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """Let transactional tests empty the audit log, which its trigger forbids everywhere else."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE subscriptions_auditevent DISABLE TRIGGER audit_no_truncate")
+
+
+@pytest.fixture
+def alice(db: None) -> Caller:
+    """Return a caller of a partner who may read ``orders``."""
+    owner = factories.partner()
+    factories.grant(owner)
+    return factories.caller(owner, "alice")
+
+
+@pytest.fixture
+def bob(alice: Caller) -> Caller:
+    """Return another caller of alice's partner."""
+    return factories.caller(alice.partner, "bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> Caller:
+    """Return a stranger: a caller of another partner, with the same rights there."""
+    owner = factories.partner()
+    factories.grant(owner)
+    return factories.caller(owner, "charlie")

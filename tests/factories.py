@@ -10,7 +10,10 @@ from django.db import connection
 
 from delivery.models import ParkedDelivery
 from kafkahub import clock, ids
-from subscriptions.models import Endpoint, Grant, Partner, Subscription, Topic
+from subscriptions.actions.keys import Rights, create_key
+from subscriptions.audit import Actor, ActorKind
+from subscriptions.models import ApiKey, Endpoint, Grant, Partner, Subscription, Topic
+from tests.api import Caller
 
 Conn = psycopg.Connection[tuple[Any, ...]]
 
@@ -81,3 +84,28 @@ def connect() -> closing[Conn]:
             autocommit=True,
         )
     )
+
+
+ALL_SCOPES = (
+    "webhooks:read",
+    "webhooks:write",
+    "deliveries:read",
+    "deliveries:write",
+    "keys:manage",
+    "topic:*:read",
+)
+
+
+def api_key(owner: Partner, name: str = "key", **rights: Any) -> tuple[ApiKey, str]:
+    """Return a key of the partner that may do everything but what ``rights`` narrows."""
+    wanted = {"mode": "live", "scopes": frozenset(ALL_SCOPES), "topics": None} | rights
+    system = Actor(kind=ActorKind.SYSTEM, id="tests")
+    return create_key(
+        system, owner.id, name=name, rights=Rights(**{"cidrs": frozenset(), **wanted})
+    )
+
+
+def caller(owner: Partner, name: str = "key", **rights: Any) -> Caller:
+    """Return a caller with a fresh key of the partner."""
+    row, plain = api_key(owner, name, **rights)
+    return Caller(owner, row, plain)
