@@ -21,11 +21,18 @@ class LaneIdentity:
     __slots__ = ("_prefix", "_suffix")
 
     def __init__(
-        self, key: bytes, cluster: str, topic: str, generation: int, partition: int, owner: str
+        self,
+        key: bytes,
+        cluster: str,
+        *,
+        topic: str,
+        generation: int,
+        partition: int,
+        subscription: str,
     ) -> None:
         prefix = f"{cluster}|{topic}|{generation}|{partition}|"
         self._prefix = hmac.new(key, prefix.encode(), hashlib.sha256)
-        self._suffix = f"|{owner}".encode()
+        self._suffix = f"|{subscription}".encode()
 
     def webhook_id(self, offset: int) -> str:
         """Return ``msg_`` and 22 base62 characters."""

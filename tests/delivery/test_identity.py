@@ -12,7 +12,15 @@ OWNER = "sub_01jd0000000000000000000000"
 def webhook_id(
     *, topic: str = "orders", generation: int = 1, partition: int = 0, owner: str = OWNER
 ) -> str:
-    return LaneIdentity(KEY, CLUSTER, topic, generation, partition, owner).webhook_id(42)
+    identity = LaneIdentity(
+        KEY,
+        CLUSTER,
+        topic=topic,
+        generation=generation,
+        partition=partition,
+        subscription=owner,
+    )
+    return identity.webhook_id(42)
 
 
 def test_the_published_vector() -> None:

@@ -1,0 +1,246 @@
+"""Outcomes on their way to PostgreSQL: what one checkpoint writes, all of it or nothing (pure)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from delivery.lanes import Delivery, Lane, Partition
+from delivery.ledger import TEST_PREFIX, AttemptRow, Dead, Later, NewlyParked, ParkedRow
+from delivery.outcome import OutcomeClass
+from delivery.positions import Floor, LaneRow
+from delivery.request import Request
+from kafkahub.egress.curl import Answer
+
+UNKNOWN_WAIT_S = 5.0
+"""When a row is looked at again whose subscription was not in the snapshot."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one checkpoint makes durable, in one transaction.
+
+    delivered, rescheduled, dead   what came of claimed parked rows
+    """
+
+    number: int
+    attempts: list[AttemptRow] = field(default_factory=list)
+    parked: list[NewlyParked] = field(default_factory=list)
+    delivered: list[str] = field(default_factory=list)
+    rescheduled: list[Later] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+    lanes: list[LaneRow] = field(default_factory=list)
+    floors: list[Floor] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.attempts
+            or self.parked
+            or self.delivered
+            or self.rescheduled
+            or self.dead
+            or self.lanes
+            or self.floors
+        )
+
+
+class Outcomes:
+    """Gathers outcomes until the next checkpoint takes them.
+
+    now_us  turns the monotonic clock into Unix µs on PostgreSQL's clock
+    """
+
+    def __init__(self, owner: UUID, now_us: Callable[[float], int]) -> None:
+        self._owner = owner
+        self._now_us = now_us
+        self._number = 0
+        self._batch = Batch(0)
+        self._lanes: set[Lane] = set()
+
+    @property
+    def count(self) -> int:
+        """Outcomes that wait: what a crash now would make doubtful."""
+        return len(self._batch.attempts) + len(self._batch.parked)
+
+    def touch(self, lane: Lane) -> None:
+        """Write the lane's row with the next checkpoint."""
+        self._lanes.add(lane)
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Note that a delivery is done."""
+        if delivery.parked is not None:
+            self._batch.delivered.append(delivery.webhook_id)
+
+    def failed(
+        self,
+        delivery: Delivery,
+        sent: Request,
+        outcome: str,
+        status: int | None,
+        delay_s: float | None,
+    ) -> None:
+        """Park a delivery, or bury it where ``delay_s`` is None."""
+        if delivery.parked is None:
+            state, reason = ("dead", "exhausted") if delay_s is None else ("scheduled", "failed")
+            self._park(delivery, state, reason, delay_s, sent=sent, outcome=outcome, status=status)
+        elif delay_s is None:
+            self._batch.dead.append(
+                Dead(
+                    delivery.webhook_id,
+                    "exhausted",
+                    outcome,
+                    status,
+                    delivery.attempts,
+                    delivery.sends,
+                )
+            )
+        else:
+            self.put_off(delivery, outcome, status, delay_s)
+
+    def put_off(self, delivery: Delivery, outcome: str, status: int | None, delay_s: float) -> None:
+        """Let a parked delivery be tried again later."""
+        self._batch.rescheduled.append(
+            Later(delivery.webhook_id, delay_s, outcome, status, delivery.attempts, delivery.sends)
+        )
+
+    def give_back(self, row: ParkedRow) -> None:
+        """Give back a claimed row whose subscription is not known here yet or any more."""
+        self._batch.rescheduled.append(
+            Later(row.id, UNKNOWN_WAIT_S, "", None, row.attempts, row.sends)
+        )
+
+    def born_dead(self, delivery: Delivery, reason: str) -> None:
+        """Set aside what can never be sent as it is; a person may redrive it."""
+        if delivery.parked is None:
+            self._park(delivery, "dead", reason, None)
+        else:
+            self._batch.dead.append(
+                Dead(delivery.webhook_id, reason, reason, None, delivery.attempts, delivery.sends)
+            )
+
+    def attempt(
+        self,
+        sent: Request,
+        answer: Answer,
+        *,
+        outcome: str,
+        outcome_class: OutcomeClass,
+        retry_after_s: int | None,
+        delay_s: float | None,
+        now: float,
+    ) -> None:
+        """Note one request for the attempt log."""
+        delivery, form = sent.delivery, sent.delivery.form
+        subscription, record = form.subscription, delivery.record
+        due = delivery.parked
+        at_us = self._now_us(now)
+        self._batch.attempts.append(
+            AttemptRow(
+                at_us,
+                subscription.partner,
+                subscription.id,
+                subscription.endpoint.id,
+                delivery.webhook_id,
+                form.topic.name,
+                form.partition,
+                delivery.offset,
+                record.timestamp_ms if record is not None else due and due.record_time_ms,
+                record.key if record is not None else due and due.key,
+                delivery.sends,
+                _kind(delivery),
+                outcome,
+                outcome_class.value,
+                answer.status or None,
+                answer.duration_us + sent.dns_us,
+                (sent.dns_us, *answer.timings),
+                answer.is_reused,
+                len(sent.body),
+                answer.excerpt or None,
+                answer.note,
+                retry_after_s,
+                None if delay_s is None else at_us + int(delay_s * 1e6),
+                sent.secret_ids,
+            )
+        )
+
+    def take(self, partitions: list[Partition]) -> Batch:
+        """Return what has gathered, with the floors of these partitions as they stand now."""
+        self._number += 1
+        batch, self._batch = self._batch, Batch(0)
+        batch.number = self._number
+        lanes, self._lanes = self._lanes, set()
+        touched = {lane.partition for lane in lanes}
+        parked = {(row.topic, row.partition) for row in batch.parked}
+        for lane in lanes:
+            if not lane.partition.is_lost:
+                batch.lanes.append(_lane_row(lane))
+        for partition in partitions:
+            floor = partition.floor.position()
+            place = (partition.topic, partition.number)
+            if floor != partition.saved or partition in touched or place in parked:
+                partition.saved = floor
+                partition.checkpoint += 1
+                batch.floors.append(
+                    Floor(*place, partition.epoch, self._owner, floor, partition.checkpoint)
+                )
+        return batch
+
+    def _park(
+        self,
+        delivery: Delivery,
+        state: str,
+        reason: str,
+        delay_s: float | None,
+        *,
+        sent: Request | None = None,
+        outcome: str = "",
+        status: int | None = None,
+    ) -> None:
+        form, record, lane = delivery.form, delivery.record, delivery.lane
+        if lane is None or record is None or lane.partition.is_lost:
+            return  # its new owner reads the record again
+        self._batch.parked.append(
+            NewlyParked(
+                delivery.webhook_id,
+                form.subscription.id,
+                record.topic,
+                record.partition,
+                record.offset,
+                form.generation,
+                record.key,
+                record.timestamp_ms,
+                sent.body if sent is not None else None,
+                dict(sent.made.headers) if sent is not None else {},
+                form.subscription.grants[record.topic].version,
+                state,
+                reason,
+                delivery.attempts,
+                delivery.sends,
+                delay_s,
+                outcome or reason,
+                status,
+            )
+        )
+
+
+def _lane_row(lane: Lane) -> LaneRow:
+    state, next_offset = lane.row()
+    lane.is_dirty = False
+    partition = lane.partition
+    return LaneRow(
+        lane.form.subscription.id,
+        partition.topic,
+        partition.number,
+        state,
+        lane.reason,
+        next_offset,
+    )
+
+
+def _kind(delivery: Delivery) -> str:
+    due = delivery.parked
+    if due is None:
+        return "first" if delivery.sends == 1 else "retry"
+    if due.id.startswith(TEST_PREFIX):
+        return "test"
+    return "manual" if due.reason == "resend" else "retry"

@@ -1,0 +1,304 @@
+"""All partitions and lanes of one engine, and what moves them.
+
+Belongs to the dispatcher's thread; does no I/O. It decides which deliveries exist and who reads
+for a lane; the dispatcher decides what happens to each of them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from delivery import inbox
+from delivery.batch import Outcomes
+from delivery.floor import Owed
+from delivery.forms import Naming
+from delivery.inbox import Place
+from delivery.lanes import Delivery, Lane, LaneState, Partition
+from delivery.ledger import ParkedRow
+from delivery.request import LaneForm
+from delivery.window import Turns, Window
+from kafkahub.failpoints import failpoint
+from subscriptions.live import NOTHING, LiveSubscription
+
+REFILL_SHARE = 2
+"""A lane that is behind is read for again when this part of its room is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one lane may hold in memory.
+
+    records, bytes_  beyond either the lane is full
+    full_s           how long a full lane may hold the shared reader up before it falls behind
+    """
+
+    records: int
+    bytes_: int
+    full_s: float = 0.05
+
+
+class Board:
+    """Partitions, their lanes, and the turns they take.
+
+    ask   asks the backlog reader for a lane; it answers by ``inbox.BacklogFed``
+    gate  opens (True) or closes (False) the shared reader; neither waits
+    """
+
+    def __init__(
+        self,
+        naming: Naming,
+        room: Room,
+        *,
+        turns: Turns,
+        outcomes: Outcomes,
+        ask: Callable[[inbox.Ask], None],
+        gate: Callable[[bool], None],
+    ) -> None:
+        self._naming = naming
+        self._room = room
+        self._turns = turns
+        self._outcomes = outcomes
+        self._ask = ask
+        self._gate = gate
+        self._is_gated = False
+        self._behind: set[Lane] = set()
+        self._full: set[Lane] = set()
+        self.partitions: dict[Place, Partition] = {}
+        self.snapshot = NOTHING
+
+    def window(self, subscription: LiveSubscription) -> Window:
+        """Return the window of the endpoint that a subscription sends to."""
+        endpoint = subscription.endpoint
+        return self._turns.window(endpoint.id, endpoint.max_in_flight)
+
+    def parked_form(self, row: ParkedRow) -> LaneForm | None:
+        """Return the form of a parked row; None when its subscription is gone."""
+        return self._naming.parked(self.snapshot, row)
+
+    # Records that come in.
+
+    def fed(self, note: inbox.Fed, now: float) -> None:
+        """Queue what the shared reader read, for every live lane that owes it."""
+        partition = self.partitions.get(note.place)
+        if partition is None or partition.is_leaving:
+            return
+        floor, lanes = partition.floor, partition.lanes
+        touched: set[Lane] = set()
+        for offset, hits in note.hits:
+            owed = Owed(offset, 0)
+            for subscription, record, fault in hits:
+                lane = lanes.get(subscription)
+                if lane is None or not lane.owes(offset):
+                    continue
+                owed.pending += 1
+                lane.push(Delivery(lane.form, record, offset, lane, owed, fault))
+                touched.add(lane)
+            if owed.pending:
+                floor.read(owed)
+        floor.skip_to(note.next_offset)
+        for lane in touched:
+            self._offer(lane)
+            self._watch(lane, now)
+
+    def backlog_fed(self, note: inbox.BacklogFed) -> None:
+        """Queue what was read for a lane that is behind; an answer to an older pass is dropped."""
+        partition = self.partitions.get(note.ask.place)
+        lane = partition.lanes.get(note.ask.subscription.id) if partition is not None else None
+        if lane is None or lane.pass_number != note.ask.pass_number:
+            return
+        lane.is_granted = False
+        failpoint("backlog.mid_batch")
+        deliveries = [
+            Delivery(lane.form, record, offset, lane, None, fault)
+            for offset, (_, record, fault) in note.hits
+        ]
+        lane.push_backlog(deliveries, note.next_offset)
+        self._outcomes.touch(lane)
+        if lane.state is LaneState.LIVE:
+            failpoint("handover.before_live")
+            self._behind.discard(lane)
+        self._offer(lane)
+
+    def give_back(self, delivery: Delivery, lane: Lane) -> None:
+        """Take back a delivery whose attempt did not count."""
+        lane.give_back(delivery)
+        self._offer(lane)
+
+    def settle(self, delivery: Delivery) -> None:
+        """Note that a delivery is delivered or parked."""
+        lane = delivery.lane
+        if lane is not None:
+            lane.settle(delivery)
+            if lane.is_dirty:
+                self._outcomes.touch(lane)
+
+    # Partitions and lanes that come, change and go.
+
+    def assigned(self, note: inbox.Assigned) -> None:
+        """Set up a partition that this engine has claimed."""
+        claim = note.claim
+        partition = Partition(
+            claim.topic,
+            claim.partition,
+            epoch=claim.epoch,
+            generation=claim.generation,
+            next_offset=note.next_offset,
+        )
+        partition.checkpoint = claim.checkpoint
+        self.partitions[claim.topic, claim.partition] = partition
+        for found in note.lanes:
+            self._found(partition, found)
+
+    def changed(self, note: inbox.SnapshotChanged) -> None:
+        """Let every lane follow its subscription."""
+        self.snapshot = note.snapshot
+        for partition in self.partitions.values():
+            self._follow(partition)
+        for found in note.lanes:
+            partition_of = self.partitions.get((found.row.topic, found.row.partition))
+            if partition_of is not None:
+                self._found(partition_of, found)
+
+    def leave(self, places: Iterable[Place]) -> None:
+        """Send nothing more of these partitions; what is in flight may land."""
+        for place in places:
+            partition = self.partitions.get(place)
+            if partition is not None:
+                partition.is_leaving = True
+                for lane in partition.lanes.values():
+                    lane.queue.clear()
+                    lane.returned.clear()
+
+    def is_busy(self, place: Place) -> bool:
+        """Return whether requests of this partition are out."""
+        partition = self.partitions.get(place)
+        return partition is not None and partition.in_flight > 0
+
+    def lose(self, places: Iterable[Place]) -> None:
+        """Forget partitions that belong to another engine."""
+        for place in places:
+            partition = self.partitions.pop(place, None)
+            if partition is not None:
+                partition.is_lost = True
+                for lane in list(partition.lanes.values()):
+                    self._abandon(lane)
+
+    def _follow(self, partition: Partition) -> None:
+        wanted = {live.id: live for live in self.snapshot.by_topic.get(partition.topic, ())}
+        for lane in list(partition.lanes.values()):
+            live = wanted.get(lane.form.subscription.id)
+            if live is None:
+                self._abandon(lane)
+            else:
+                form = self._form(partition, live.id)
+                if form is not None:
+                    lane.form = form
+                self._heed(lane)
+
+    def _found(self, partition: Partition, found: inbox.Found) -> None:
+        """Set a lane up where its row says that it stands."""
+        row = found.row
+        form = self._form(partition, row.subscription)
+        if form is None or row.subscription in partition.lanes:
+            return
+        lane = Lane(partition, form, set(found.settled))
+        partition.lanes[row.subscription] = lane
+        lane.live_from = max(row.next_offset, partition.floor.next_offset)
+        if row.state != LaneState.LIVE:
+            lane.owe_from(row.next_offset, row.reason)
+            self._behind.add(lane)
+            self._outcomes.touch(lane)
+        self._heed(lane)
+
+    def _form(self, partition: Partition, subscription: str) -> LaneForm | None:
+        return self._naming.lane(
+            self.snapshot,
+            subscription,
+            topic=partition.topic,
+            partition=partition.number,
+            generation=partition.generation,
+        )
+
+    def _heed(self, lane: Lane) -> None:
+        """Pause or resume a lane as its subscription says."""
+        is_sending = lane.form.subscription.sending
+        if not is_sending and lane.state is not LaneState.PAUSED:
+            self._fall_behind(lane, "subscription", LaneState.PAUSED)
+        elif is_sending and lane.state is LaneState.PAUSED:
+            lane.resume()
+            self._behind.add(lane)
+            self._outcomes.touch(lane)
+
+    def _abandon(self, lane: Lane) -> None:
+        lane.abandon()
+        del lane.partition.lanes[lane.form.subscription.id]
+        self._behind.discard(lane)
+        self._full.discard(lane)
+
+    def _fall_behind(self, lane: Lane, reason: str, state: LaneState = LaneState.BEHIND) -> None:
+        failpoint("lane.behind.before_row")
+        lane.fall_behind(reason, state)
+        self._outcomes.touch(lane)
+        self._full.discard(lane)
+        if state is LaneState.BEHIND:
+            self._behind.add(lane)
+        else:
+            self._behind.discard(lane)
+
+    def _offer(self, lane: Lane) -> None:
+        if lane.queue or lane.returned:
+            self._turns.offer(self.window(lane.form.subscription), lane)
+
+    # Pace.
+
+    def pace(self, now: float) -> None:
+        """Judge full lanes, and ask the backlog reader for those that have room."""
+        if self._full or self._is_gated:
+            self._judge_full(now)
+        if self._behind:
+            self._refill()
+
+    def _watch(self, lane: Lane, now: float) -> None:
+        room = self._room
+        is_full = len(lane.queue) >= room.records or lane.queued_bytes >= room.bytes_
+        if is_full and lane.full_since is None:
+            lane.full_since = now
+            self._full.add(lane)
+
+    def _judge_full(self, now: float) -> None:
+        """Let lanes fall behind that hold others up too long; open the gate when none is full.
+
+        A lane that is alone holds nobody up: then the shared reader waits for it instead, which
+        spares reading the same records twice.
+        """
+        room = self._room
+        for lane in list(self._full):
+            is_half = len(lane.queue) * 2 <= room.records and lane.queued_bytes * 2 <= room.bytes_
+            if is_half:
+                lane.full_since = None
+                self._full.discard(lane)
+            elif now - (lane.full_since or now) > room.full_s and not self._is_alone(lane):
+                self._fall_behind(lane, "overflow")
+        is_gated = bool(self._full)
+        if is_gated != self._is_gated:
+            self._is_gated = is_gated
+            self._gate(not is_gated)
+
+    def _is_alone(self, lane: Lane) -> bool:
+        """Whether every other live lane of this engine goes to the same endpoint."""
+        endpoint = lane.form.subscription.endpoint.id
+        return all(
+            other.state is not LaneState.LIVE or other.form.subscription.endpoint.id == endpoint
+            for partition in self.partitions.values()
+            for other in partition.lanes.values()
+        )
+
+    def _refill(self) -> None:
+        room = self._room
+        for lane in self._behind:
+            free = room.records - len(lane.queue)
+            has_room = free * REFILL_SHARE >= room.records and lane.queued_bytes < room.bytes_
+            if has_room and not lane.is_granted and not lane.partition.is_leaving:
+                lane.is_granted = True
+                place = (lane.partition.topic, lane.partition.number)
+                live = lane.form.subscription
+                self._ask(inbox.Ask(place, live, lane.read_offset, free, lane.pass_number))

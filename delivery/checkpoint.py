@@ -1,0 +1,130 @@
+"""Makes outcomes durable: one batch, one transaction."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from delivery import ledger, metrics, positions
+from delivery.batch import Batch
+from delivery.database import Conn
+from delivery.inbox import Committed, Place
+from kafkahub.failpoints import failpoint
+
+RETRY_S = 0.5
+"""Wait before a batch is tried again while PostgreSQL is away."""
+WARN_EVERY = 20
+"""A failure that repeats is logged the first time and every so many times."""
+
+log = structlog.get_logger()
+
+
+class Checkpoint:
+    """Writes batches, in order, each until it is durable.
+
+    Runs   one thread, started by the engine
+    Owns   a PostgreSQL connection
+    Takes  batches through ``submit``; the dispatcher hands over one at a time
+    Ends   ``stop``: after the batch it holds, or at once while PostgreSQL is away
+    """
+
+    def __init__(
+        self,
+        owner: UUID,
+        connect: Callable[[], Conn],
+        *,
+        kept_days: int,
+        on_committed: Callable[[Committed, Batch], None],
+    ) -> None:
+        self._owner = owner
+        self._connect = connect
+        self._kept_days = kept_days
+        self._on_committed = on_committed
+        self._batches: queue.Queue[Batch | None] = queue.Queue(maxsize=2)
+        self._stopping = threading.Event()
+        self._conn: Conn | None = None
+
+    def submit(self, batch: Batch) -> None:
+        """Take the next batch; never waits, for there is one under way at most."""
+        self._batches.put_nowait(batch)
+
+    def stop(self) -> None:
+        """End the thread; the caller joins it."""
+        self._stopping.set()
+        self._batches.put(None)
+
+    def run(self) -> None:
+        """Write batches until stopped."""
+        while (batch := self._batches.get()) is not None:
+            fenced = self._durable(batch)
+            if fenced is None:
+                break
+            metrics.count(batch)
+            self._on_committed(Committed(batch.number, frozenset(fenced)), batch)
+        if self._conn is not None:
+            self._conn.close()
+
+    def _durable(self, batch: Batch) -> set[Place] | None:
+        """Write a batch however long it takes; None when stopped before it was."""
+        failures = 0
+        while True:
+            try:
+                if failures and self._is_durable_already(batch):
+                    return set()
+                with metrics.checkpoint_seconds.time():
+                    return self._write(batch)
+            except psycopg.Error as error:
+                failures += 1
+                metrics.checkpoint_failures.inc()
+                if failures % WARN_EVERY == 1:
+                    log.warning("checkpoint.failed", failures=failures, error=str(error))
+                self._hang_up()
+            if self._stopping.wait(RETRY_S):
+                return None
+
+    def _write(self, batch: Batch) -> set[Place]:
+        conn = self._connection()
+        with conn.transaction(), conn.cursor() as cur:
+            fenced = positions.advance(cur, batch.floors)
+            ours = [row for row in batch.parked if (row.topic, row.partition) not in fenced]
+            ledger.copy_attempts(cur, batch.attempts)
+            ledger.park(cur, ours, kept_days=self._kept_days)
+            ledger.finish(
+                cur,
+                self._owner,
+                delivered=batch.delivered,
+                rescheduled=batch.rescheduled,
+                dead=batch.dead,
+                kept_days=self._kept_days,
+            )
+            lanes = [row for row in batch.lanes if (row.topic, row.partition) not in fenced]
+            epochs = {(floor.topic, floor.partition): floor.epoch for floor in batch.floors}
+            positions.save_lanes(cur, lanes, owner=self._owner, epochs=epochs)
+            failpoint("checkpoint.before_commit")
+        failpoint("checkpoint.after_commit")
+        self._note_fenced(fenced)
+        return fenced
+
+    def _is_durable_already(self, batch: Batch) -> bool:
+        """Whether a COMMIT without an answer had succeeded: then nothing is written twice."""
+        if not batch.floors:
+            return False
+        return bool(positions.committed(self._connection(), batch.floors))
+
+    def _connection(self) -> Conn:
+        if self._conn is None:
+            self._conn = self._connect()
+        return self._conn
+
+    def _hang_up(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    def _note_fenced(self, places: Iterable[Place]) -> None:
+        for topic, partition in places:
+            metrics.fenced_writes.inc()
+            log.warning("partition.fenced", topic=topic, partition=partition)

@@ -1,0 +1,318 @@
+"""The shared reader: Kafka to matched records, and partitions that come and go."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from delivery import ledger, metrics, positions
+from delivery.database import Conn
+from delivery.inbox import Assigned, Fed, Found, Hit, Lost, Note, Place, Revoked, SnapshotChanged
+from delivery.matcher import Matcher
+from delivery.positions import Claim, LaneRow
+from kafkahub.failpoints import failpoint
+from kafkahub.kafka.consumer import GroupConsumer
+from kafkahub.kafka.faults import KafkaUnavailable, Kind, OutOfRange, UnknownTopic, log_trouble
+from kafkahub.kafka.record import Position, Record
+from subscriptions.live import NOTHING, Snapshot
+
+BATCH_RECORDS = 500
+"""Records matched in one go: 1 to 3 ms, so the sender's thread is never kept waiting for long."""
+POLL_S = 0.1
+GATE_S = 0.05
+PAUSE_AFTER_S = 5.0
+"""The gate may be closed for so long before the partitions are paused and polling goes on: the
+group takes partitions away from who does not poll."""
+REVOKE_S = 2.0
+"""What is in flight may land for so long when a partition goes to another engine."""
+RETRY_S = 0.5
+ADVISORY_S = 5.0
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Stopped(Exception):
+    """The engine stops while a partition waits to be claimed."""
+
+
+class Gate:
+    """Tells the shared reader to wait while a lane is full."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+
+    def set(self, is_open: bool) -> None:  # noqa: FBT001 - it is the state itself
+        """Open or close; never waits."""
+        if is_open:
+            self._open.set()
+        else:
+            self._open.clear()
+
+    def wait(self, deadline_s: float) -> bool:
+        """Return whether the gate is open, waiting for it at most so long."""
+        return self._open.wait(deadline_s)
+
+
+class Consumer:
+    """Reads every topic that has subscriptions, matches, and tells the dispatcher.
+
+    Runs   one thread, started by the engine
+    Owns   the group consumer and a PostgreSQL connection
+    Takes  partitions to drop and positions to commit, from the dispatcher and the checkpoint
+    Ends   ``stop``: leaves the group after what is in flight has landed
+    """
+
+    def __init__(
+        self,
+        owner: UUID,
+        connect: Callable[[], Conn],
+        *,
+        options: Mapping[str, object],
+        group: str,
+        snapshot: Callable[[], Snapshot],
+        post: Callable[[Note], None],
+        gate: Gate,
+    ) -> None:
+        self._owner = owner
+        self._connect = connect
+        self._options = options
+        self._group = group
+        self._snapshot = snapshot
+        self._post = post
+        self._gate = gate
+        self._stopping = threading.Event()
+        self._dropped: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        self._matcher = Matcher(NOTHING)
+        self._seen: dict[Place, set[str]] = {}
+        self._commits: dict[Place, int] = {}
+        self._committed_at = 0.0
+        self._closed_since: float | None = None
+        self._conn: Conn | None = None
+        self._kafka: GroupConsumer
+
+    def drop(self, places: Iterable[Place]) -> None:
+        """Read these partitions no more: another engine has them."""
+        for place in places:
+            self._dropped.put(place)
+
+    def commit_advisory(self, floors: Mapping[Place, int]) -> None:
+        """Tell Kafka's lag tools how far the floors are; nothing ever starts from there."""
+        self._commits.update(floors)
+
+    def stop(self) -> None:
+        """End the thread; the caller joins it."""
+        self._stopping.set()
+        self._gate.set(True)
+
+    def run(self) -> None:
+        """Read until stopped."""
+        self._kafka = GroupConsumer(
+            self._options,
+            group=self._group,
+            on_assigned=self._on_assigned,
+            on_revoked=self._on_revoked,
+            on_lost=self._on_lost,
+            on_out_of_range=self._on_out_of_range,
+            on_error=_count_trouble,
+        )
+        try:
+            while not self._stopping.is_set():
+                self._heed()
+                if self._gate.wait(GATE_S):
+                    self._feed(self._kafka.read(BATCH_RECORDS, POLL_S))
+                elif self._is_closed_long():
+                    self._kafka.read(1, 0)
+        except Stopped:
+            log.info("consumer.stopped_early")
+        finally:
+            self._kafka.close()
+            if self._conn is not None:
+                self._conn.close()
+
+    # Records.
+
+    def _feed(self, records: Sequence[Record]) -> None:
+        self._reopen()
+        if not records:
+            return
+        failpoint("consume.after_poll")
+        metrics.records_read.inc(len(records))
+        now_ms = time.time_ns() // 1_000_000
+        hits_of = self._matcher.hits
+        found: dict[Place, list[tuple[int, Sequence[Hit]]]] = {}
+        for record in records:
+            matched = found.setdefault((record.topic, record.partition), [])
+            hits = hits_of(record, now_ms)
+            if hits:
+                matched.append((record.offset, hits))
+        for place, matched in found.items():
+            self._post(Fed(place, matched, self._kafka.position(*place)))
+
+    def _is_closed_long(self) -> bool:
+        """Whether the gate is closed for so long that the partitions are paused."""
+        now = time.monotonic()
+        if self._closed_since is None:
+            self._closed_since = now
+        if now - self._closed_since < PAUSE_AFTER_S:
+            return False
+        self._kafka.pause(self._kafka.assignment())
+        return True
+
+    def _reopen(self) -> None:
+        if self._closed_since is not None:
+            if time.monotonic() - self._closed_since >= PAUSE_AFTER_S:
+                self._kafka.resume(self._kafka.assignment())
+            self._closed_since = None
+
+    # What changes beside the records.
+
+    def _heed(self) -> None:
+        snapshot = self._snapshot()
+        if snapshot is not self._matcher.snapshot:
+            self._follow(snapshot)
+        gone = []
+        while not self._dropped.empty():
+            gone.append(self._dropped.get())
+        if gone:
+            # Subscribing anew makes the group hand the partitions out again, fences renewed.
+            self._kafka.subscribe(())
+            self._kafka.subscribe(self._matcher.snapshot.by_topic)
+        now = time.monotonic()
+        if self._commits and now - self._committed_at >= ADVISORY_S:
+            self._committed_at = now
+            commits, self._commits = self._commits, {}
+            ours = self._kafka.assignment()
+            self._kafka.commit_advisory(
+                [Position(*place, offset) for place, offset in commits.items() if place in ours]
+            )
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Match by a new snapshot, and find where its new lanes stand."""
+        before = self._matcher.snapshot
+        self._matcher = Matcher(snapshot)
+        found = []
+        for place, known in self._seen.items():
+            fresh = {live.id for live in snapshot.by_topic.get(place[0], ())} - known
+            if fresh:
+                found += self._patiently(partial(self._lanes, place, fresh))
+                known.update(fresh)
+        self._post(SnapshotChanged(snapshot, found))
+        if snapshot.by_topic.keys() != before.by_topic.keys():
+            self._kafka.subscribe(snapshot.by_topic)
+
+    def _lanes(self, place: Place, wanted: set[str], conn: Conn) -> list[Found]:
+        rows = positions.lanes(conn, *place)
+        known = [Found(row) for row in rows if row.subscription in wanted]
+        missing = wanted - {row.subscription for row in rows}
+        return known + [
+            Found(_new_lane(live, place, self._kafka.position(*place))) for live in missing
+        ]
+
+    # Partitions that come and go; called inside ``read`` and ``close``.
+
+    def _on_assigned(self, places: list[Place]) -> Mapping[Place, int]:
+        return {place: self._patiently(partial(self._claim, place)) for place in places}
+
+    def _claim(self, place: Place, conn: Conn) -> int:
+        """Take a partition over; return where the shared reader starts in it."""
+        low, high = self._kafka.watermarks(*place)
+        claim = positions.claim(conn, *place, self._owner)
+        is_new = claim.next_offset is None
+        if claim.next_offset is None:
+            claim = positions.start(conn, *place, self._owner, next_offset=high)
+        failpoint("consume.after_claim")
+        start = high if claim.next_offset is None else claim.next_offset
+        wanted = {live.id for live in self._matcher.snapshot.by_topic.get(place[0], ())}
+        self._seen[place] = wanted
+        first = low if is_new else start
+        self._post(Assigned(claim, start, self._stand(conn, claim, wanted, start, first)))
+        metrics.rebalances.inc()
+        log.info(
+            "partition.claimed", topic=place[0], partition=place[1], epoch=claim.epoch, offset=start
+        )
+        return start
+
+    def _stand(
+        self, conn: Conn, claim: Claim, wanted: set[str], floor: int, first: int
+    ) -> list[Found]:
+        """Return where each lane of a claimed partition stands, and what of it was settled.
+
+        first  where a lane without a row begins: a partition never seen owes all it has
+        """
+        place = (claim.topic, claim.partition)
+        rows = {row.subscription: row for row in positions.lanes(conn, *place)}
+        settled: dict[str, set[int]] = {}
+        for subscription, offset in ledger.settled_above(
+            conn, *place, generation=claim.generation, floor=floor
+        ):
+            settled.setdefault(subscription, set()).add(offset)
+        return [
+            Found(
+                rows.get(live) or _new_lane(live, place, first),
+                frozenset(settled.get(live, ())),
+            )
+            for live in wanted
+        ]
+
+    def _on_revoked(self, places: list[Place]) -> None:
+        note = Revoked(places)
+        self._post(note)
+        if not note.done.wait(REVOKE_S):
+            self._post(Lost(places))
+        self._forget(places)
+
+    def _on_lost(self, places: list[Place]) -> None:
+        self._post(Lost(places))
+        self._forget(places)
+
+    def _forget(self, places: Iterable[Place]) -> None:
+        for place in places:
+            self._seen.pop(place, None)
+
+    def _on_out_of_range(self, found: OutOfRange) -> None:
+        """Go on where the log begins when retention has overtaken us; never back by ourselves."""
+        if found.offset < found.low:
+            metrics.gap_records.labels("retention").inc(found.low - found.offset)
+            log.error("gap.found", reason="retention", **found._asdict())
+            self._kafka.seek(Position(found.topic, found.partition, found.low))
+            return
+        log.error("partition.recreated", **found._asdict())
+
+    def _patiently(self, find: Callable[[Conn], T]) -> T:
+        """Return what ``find`` finds, waiting for PostgreSQL and Kafka as long as it takes.
+
+        A wait beyond the poll interval costs us our partitions; they come back with a new claim.
+        """
+        failures = 0
+        while True:
+            try:
+                if self._conn is None:
+                    self._conn = self._connect()
+                return find(self._conn)
+            except (psycopg.Error, KafkaUnavailable, UnknownTopic) as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("claim.waiting", error=str(error))
+                if self._conn is not None:
+                    self._conn.close()
+                    self._conn = None
+            if self._stopping.wait(RETRY_S):
+                raise Stopped
+
+
+def _new_lane(subscription: str, place: Place, offset: int) -> LaneRow:
+    return LaneRow(subscription, *place, "behind", "start", offset)
+
+
+def _count_trouble(kind: Kind, topic: str | None, partition: int | None, text: str) -> None:
+    metrics.kafka_troubles.labels(kind).inc()
+    log_trouble(kind, topic, partition, text)

@@ -1,0 +1,319 @@
+"""The heart of an engine: which delivery goes out next, and what follows from its answer.
+
+All lanes, floors and windows of one engine have one owner, the sender's thread. Other threads
+post notes; this one never waits for them, for a database or for Kafka.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kafkahub.kafka.envelope import Body
+
+from delivery import inbox, request
+from delivery.batch import Batch, Outcomes
+from delivery.board import Board
+from delivery.inbox import Place
+from delivery.lanes import Delivery
+from delivery.outcome import OutcomeClass, classify, name_of
+from delivery.request import Request
+from delivery.retry import kept, next_delay_s, retry_after
+from delivery.window import Turns
+from kafkahub import clock
+from kafkahub.egress.curl import Answer
+from kafkahub.failpoints import failpoint
+
+OURS_WAIT_S = 1.0
+"""How long an endpoint is left alone after a fault on our side."""
+TRACE_BITS = 192
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Settings of an engine of the same names.
+
+    checkpoint_s  longest time between two checkpoints
+    """
+
+    checkpoint_s: float
+    checkpoint_outcomes: int
+    retry_after_max_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The threads that the dispatcher hands values to; none of these calls waits.
+
+    commit  takes a batch; answered by ``inbox.Committed``
+    drop    tells the consumer that partitions are not ours any more
+    """
+
+    commit: Callable[[Batch], None]
+    drop: Callable[[Iterable[Place]], None]
+
+
+class Dispatcher:
+    """Lanes and windows of one engine.
+
+    Runs   on the sender's thread, which calls ``take``, ``land`` and ``tick``
+    Owns   partitions, lanes, floors, windows and the outcomes not yet committed
+    Takes  notes through ``post``, from any thread
+    Ends   by a ``Drain`` note
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        limits: Limits,
+        outside: Outside,
+        *,
+        turns: Turns,
+        outcomes: Outcomes,
+        seed: int,
+    ) -> None:
+        self._board = board
+        self._limits = limits
+        self._outside = outside
+        self._turns = turns
+        self._outcomes = outcomes
+        self._random = random.Random(seed)  # noqa: S311 - jitter and trace ids, no secrets
+        self._inbox: deque[inbox.Note] = deque()
+        self._committing: Batch | None = None
+        self._last_commit = 0.0
+        self._leaving: list[inbox.Revoked] = []
+        self._drain: inbox.Drain | None = None
+        self._in_flight = 0
+
+    # The sender's side.
+
+    def post(self, note: inbox.Note) -> None:
+        """Take a note from any thread; it is acted upon at the next tick."""
+        self._inbox.append(note)
+
+    def take(self, now: float) -> Request | None:
+        """Return the next request to send, or None while there is none or none may go.
+
+        Nothing goes while too many outcomes wait to be made durable: that bounds what a crash,
+        or a database that is away, can double.
+        """
+        while self._drain is None and self._unflushed() < self._limits.checkpoint_outcomes:
+            delivery = self._turns.take(now)
+            if delivery is None:
+                return None
+            ready = self._request(delivery, now)
+            if ready is not None:
+                self._in_flight += 1
+                return ready
+        return None
+
+    def land(self, sent: Request, answer: Answer, now: float) -> None:
+        """Take the answer of a request and decide what follows."""
+        self._in_flight -= 1
+        delivery = sent.delivery
+        delivery.sends += 1
+        outcome = answer.outcome or name_of(answer.status)
+        asked_s = None
+        if answer.retry_after:
+            asked_s = retry_after(answer.retry_after, clock.now(), self._limits.retry_after_max_s)
+        outcome_class = classify(outcome, answer.status or None, asked_to_wait=asked_s is not None)
+        if outcome_class is OutcomeClass.DELIVERED:
+            failpoint("send.after_2xx")
+            delay_s = None
+            self._delivered(delivery)
+        elif outcome_class.counts or outcome_class is OutcomeClass.BLOCKED:
+            failpoint("send.after_failure")
+            delay_s = self._failed(sent, answer, outcome, outcome_class, asked_s)
+        else:
+            delay_s = self._put_off(delivery, now, outcome_class, asked_s, outcome=outcome)
+        self._outcomes.attempt(
+            sent,
+            answer,
+            outcome=outcome,
+            outcome_class=outcome_class,
+            retry_after_s=asked_s,
+            delay_s=delay_s,
+            now=now,
+        )
+        self._turns.landed(self._board.window(delivery.form.subscription))
+
+    def tick(self, now: float) -> None:
+        """Act on the notes that came in and on what is due."""
+        while self._inbox:
+            self._act(self._inbox.popleft(), now)
+        self._turns.wake_due(now)
+        self._board.pace(now)
+        if self._is_commit_due(now):
+            self._commit(now)
+        self._finish_leaving()
+        if self._drain is not None and self._is_at_rest():
+            self._drain.done.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are out."""
+        return self._in_flight
+
+    # Requests out.
+
+    def _request(self, delivery: Delivery, now: float) -> Request | None:
+        if not delivery.webhook_id:
+            delivery.webhook_id = delivery.form.identity.webhook_id(delivery.offset)
+        try:
+            made = self._body(delivery)
+            return request.build(
+                delivery,
+                made,
+                unix_s=clock.unix_seconds(),
+                random_bits=self._random.getrandbits(TRACE_BITS),
+            )
+        except request.Unsendable as fault:
+            self._board.settle(delivery)
+            self._outcomes.born_dead(delivery, fault.reason)
+        except request.Unsigned:
+            self._put_off(delivery, now, OutcomeClass.OURS, None, outcome="secret_unreadable")
+        self._turns.landed(self._board.window(delivery.form.subscription))
+        return None
+
+    def _body(self, delivery: Delivery) -> Body:
+        if delivery.parked is not None and delivery.parked.body is not None:
+            return Body(delivery.parked.body, tuple(delivery.parked.headers.items()))
+        return request.body(delivery)
+
+    # What follows from an answer.
+
+    def _delivered(self, delivery: Delivery) -> None:
+        self._board.window(delivery.form.subscription).throttles = 0
+        self._board.settle(delivery)
+        self._outcomes.delivered(delivery)
+
+    def _failed(
+        self,
+        sent: Request,
+        answer: Answer,
+        outcome: str,
+        outcome_class: OutcomeClass,
+        asked_s: int | None,
+    ) -> float | None:
+        """Park a delivery by its schedule; return the seconds to its next attempt, or None."""
+        delivery = sent.delivery
+        subscription = delivery.form.subscription
+        delivery.attempts += 1
+        delay_s = next_delay_s(
+            subscription.schedule_s,
+            delivery.attempts,
+            jitter=subscription.jitter,
+            chance=self._random.random(),
+            retry_after_s=asked_s,
+            is_overloaded=outcome_class is OutcomeClass.OVERLOADED,
+        )
+        self._board.settle(delivery)
+        self._outcomes.failed(delivery, sent, outcome, answer.status or None, delay_s)
+        return delay_s
+
+    def _put_off(
+        self,
+        delivery: Delivery,
+        now: float,
+        outcome_class: OutcomeClass,
+        asked_s: int | None,
+        *,
+        outcome: str,
+    ) -> float:
+        """Leave the endpoint alone for a while after an attempt that does not count.
+
+        Returns how long, in seconds.
+        """
+        window = self._board.window(delivery.form.subscription)
+        if outcome_class is OutcomeClass.THROTTLED:
+            wait_s = window.throttled(
+                now, None if asked_s is None else kept(asked_s, self._random.random())
+            )
+        else:
+            wait_s = OURS_WAIT_S
+            window.not_before = max(window.not_before, now + wait_s)
+        if delivery.lane is not None:
+            self._board.give_back(delivery, delivery.lane)
+        else:
+            self._outcomes.put_off(delivery, outcome, None, wait_s)
+        return wait_s
+
+    # Checkpoints.
+
+    def _unflushed(self) -> int:
+        waiting = self._outcomes.count
+        return waiting + (len(self._committing.attempts) if self._committing is not None else 0)
+
+    def _is_commit_due(self, now: float) -> bool:
+        if self._committing is not None:
+            return False
+        is_full = self._outcomes.count * 2 >= self._limits.checkpoint_outcomes
+        return (
+            is_full or now - self._last_commit >= self._limits.checkpoint_s or bool(self._leaving)
+        )
+
+    def _commit(self, now: float) -> None:
+        self._last_commit = now
+        batch = self._outcomes.take(list(self._board.partitions.values()))
+        if not batch.is_empty:
+            self._committing = batch
+            self._outside.commit(batch)
+
+    def _committed(self, note: inbox.Committed) -> None:
+        self._committing = None
+        if note.fenced:
+            self._board.lose(note.fenced)
+            self._outside.drop(note.fenced)
+
+    # Notes from other threads.
+
+    def _act(self, note: inbox.Note, now: float) -> None:  # noqa: C901 - one arm a kind of note
+        match note:
+            case inbox.Fed():
+                self._board.fed(note, now)
+            case inbox.BacklogFed():
+                self._board.backlog_fed(note)
+            case inbox.Committed():
+                self._committed(note)
+            case inbox.ParkedClaimed():
+                self._claimed(note)
+            case inbox.ParkedForgotten():
+                self._turns.forget_parked()
+            case inbox.SnapshotChanged():
+                self._board.changed(note)
+            case inbox.Assigned():
+                self._board.assigned(note)
+            case inbox.Revoked():
+                self._leaving.append(note)
+                self._board.leave(note.places)
+            case inbox.Lost():
+                self._board.lose(note.places)
+            case inbox.Drain():
+                self._drain = note
+
+    def _claimed(self, note: inbox.ParkedClaimed) -> None:
+        for row in note.rows:
+            form = self._board.parked_form(row)
+            if form is None:
+                self._outcomes.give_back(row)
+                continue
+            delivery = Delivery(form, None, row.offset)
+            delivery.parked = row
+            delivery.webhook_id = row.id
+            delivery.attempts, delivery.sends = row.attempts, row.sends
+            window = self._board.window(form.subscription)
+            window.parked.queue.append(delivery)
+            self._turns.offer(window, window.parked)
+
+    def _finish_leaving(self) -> None:
+        """Let partitions go of which nothing is in flight or waits for a checkpoint."""
+        if self._committing is not None or self._outcomes.count:
+            return
+        for note in list(self._leaving):
+            if not any(self._board.is_busy(place) for place in note.places):
+                self._board.lose(note.places)
+                self._leaving.remove(note)
+                note.done.set()
+
+    def _is_at_rest(self) -> bool:
+        return self._in_flight == 0 and self._committing is None and self._outcomes.count == 0

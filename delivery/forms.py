@@ -1,0 +1,64 @@
+"""Forms of lanes and parked rows, made from the snapshot in force."""
+
+from dataclasses import dataclass
+
+from delivery import request
+from delivery.identity import LaneIdentity
+from delivery.ledger import ParkedRow
+from delivery.request import LaneForm
+from subscriptions.live import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What webhook ids and CloudEvents sources are made from.
+
+    id_key    32 bytes that never change
+    cluster   id of the Kafka cluster
+    base_url  our public address, without a slash at the end
+    """
+
+    id_key: bytes
+    cluster: str
+    base_url: str
+
+    def lane(
+        self,
+        snapshot: Snapshot,
+        subscription: str,
+        *,
+        topic: str,
+        partition: int,
+        generation: int,
+    ) -> LaneForm | None:
+        """Return the form of one lane; None when the snapshot does not know it any more."""
+        live = snapshot.subscriptions.get(subscription)
+        settings = snapshot.topics.get(topic)
+        if live is None or settings is None:
+            return None
+        identity = LaneIdentity(
+            self.id_key,
+            self.cluster,
+            topic=topic,
+            generation=generation,
+            partition=partition,
+            subscription=subscription,
+        )
+        return request.form(
+            live,
+            settings,
+            partition=partition,
+            generation=generation,
+            identity=identity,
+            base_url=self.base_url,
+        )
+
+    def parked(self, snapshot: Snapshot, row: ParkedRow) -> LaneForm | None:
+        """Return the form of a parked row; its body is made already, so any topic will do."""
+        return self.lane(
+            snapshot,
+            row.subscription,
+            topic=row.topic,
+            partition=row.partition,
+            generation=row.generation,
+        )

@@ -1,0 +1,135 @@
+"""What other threads tell the dispatcher: values, handed over and never touched again (pure)."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kafkahub.kafka.record import Record
+
+if TYPE_CHECKING:
+    from delivery.ledger import ParkedRow
+    from delivery.positions import Claim, LaneRow
+    from subscriptions.live import LiveSubscription, Snapshot
+
+Place = tuple[str, int]
+"""A topic and a partition of it."""
+Hit = tuple[str, Record, str]
+"""A subscription's id, the record as its partner may see it, and a fault or ``""``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a lane stands when its partition is taken over or its subscription is new.
+
+    settled  offsets at or above its position that were settled already
+    """
+
+    row: "LaneRow"
+    settled: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A partition was claimed; ``next_offset`` is where the shared reader starts."""
+
+    claim: "Claim"
+    next_offset: int
+    lanes: Sequence[Found]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Partitions go to another engine; ``done`` is set when nothing of them is under way."""
+
+    places: Sequence[Place]
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Partitions belong to another engine already."""
+
+    places: Sequence[Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What the shared reader read of one partition, up to ``next_offset``."""
+
+    place: Place
+    hits: Sequence[tuple[int, Sequence[Hit]]]
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A lane that is behind has room: read for it from ``offset``.
+
+    pass_number  names this pass of the lane; an answer to an older one is dropped
+    room         records it may be given
+    """
+
+    place: Place
+    subscription: "LiveSubscription"
+    offset: int
+    room: int
+    pass_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogFed:
+    """The answer to one ``Ask``: what the lane is owed up to ``next_offset``."""
+
+    ask: Ask
+    hits: Sequence[tuple[int, Hit]]
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChanged:
+    """Subscriptions have changed; ``lanes`` are those that the engine had not seen."""
+
+    snapshot: "Snapshot"
+    lanes: Sequence[Found]
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedClaimed:
+    """Parked rows are due and claimed by this engine."""
+
+    rows: Sequence["ParkedRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedForgotten:
+    """The leases of all claimed rows may be over: start no new send for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A checkpoint is durable; ``fenced`` partitions belong to another engine."""
+
+    number: int
+    fenced: frozenset[Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take nothing new; ``done`` is set when everything in flight is settled and durable."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+Note = (
+    Assigned
+    | Revoked
+    | Lost
+    | Fed
+    | BacklogFed
+    | SnapshotChanged
+    | ParkedClaimed
+    | ParkedForgotten
+    | Committed
+    | Drain
+)

@@ -1,0 +1,42 @@
+"""What an engine counts."""
+
+from collections import Counter as Tally
+
+from delivery.batch import Batch
+from kafkahub.observability.metrics import counter, gauge, histogram
+
+deliveries = counter(
+    "deliveries_total", "Attempts by what came of them.", ("outcome_class", "outcome")
+)
+delivery_seconds = histogram(
+    "delivery_seconds", "Time of one attempt, from its start to the end of the answer."
+)
+parked = counter("parked_total", "Records set aside, by reason.", ("reason",))
+records_read = counter("records_read_total", "Records read by the shared readers.")
+records_read_again = counter("records_read_again_total", "Records read again for lanes behind.")
+checkpoint_seconds = histogram("checkpoint_seconds", "Time of one checkpoint transaction.")
+checkpoint_failures = counter(
+    "checkpoint_failures_total", "Checkpoints that PostgreSQL did not take at once."
+)
+fenced_writes = counter(
+    "fenced_writes_total", "Writes refused because another engine holds the partition."
+)
+leases_lost = counter("lease_lost_total", "Claims of parked rows that another engine took.")
+rebalances = counter("rebalances_total", "Partitions claimed.")
+gap_records = counter("gap_records_total", "Offsets that could not be read any more.", ("reason",))
+kafka_troubles = counter(
+    "kafka_troubles_total", "Trouble that the Kafka client mends by itself.", ("kind",)
+)
+inflight = gauge("inflight_requests", "Requests that are out.")
+unflushed = gauge("unflushed_outcomes", "Outcomes that wait for a checkpoint.")
+
+
+def count(batch: Batch) -> None:
+    """Count what a checkpoint has made durable."""
+    tally = Tally((row.outcome_class, row.outcome) for row in batch.attempts)
+    for labels, number in tally.items():
+        deliveries.labels(*labels).inc(number)
+    for row in batch.attempts:
+        delivery_seconds.observe(row.duration_us / 1e6)
+    for reason, number in Tally(row.reason for row in batch.parked).items():
+        parked.labels(reason).inc(number)
