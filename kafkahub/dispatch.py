@@ -125,7 +125,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            kept = (pair for pair in message.get("headers", []) if pair[0] != b"x-request-id")
+            given = message.get("headers", [])
+            kept = [pair for pair in given if pair[0].lower() != b"x-request-id"]
             message = {**message, "headers": [*kept, (b"x-request-id", self._request_id)]}
         else:
             self._body_bytes += len(message.get("body", b""))

@@ -1,6 +1,15 @@
 """One include per app."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
-urlpatterns: list[URLPattern | URLResolver] = [path("admin/", admin.site.urls)]
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("subscriptions.urls")),
+]
+
+handler400 = "kafkahub.drf.answers.bad_request"
+handler404 = "kafkahub.drf.answers.not_found"
+handler500 = "kafkahub.drf.answers.server_error"

@@ -27,7 +27,9 @@ class Django:
         self.request_id = logs.request_id()
         if self.fault:
             raise self.fault
-        await dispatch.reply(send, 201, b"made")
+        headers = [(b"Content-Length", b"4"), (b"X-Request-Id", b"django's")]
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": b"made"})
 
 
 class Sent:
@@ -36,12 +38,14 @@ class Sent:
     def __init__(self) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
+        self.names: list[bytes] = []
         self.body = b""
 
     async def __call__(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = dict(message["headers"])
+            self.names = [name.lower() for name, _ in message["headers"]]
         self.body += message.get("body", b"")
 
 
@@ -84,6 +88,7 @@ def test_every_answer_carries_the_request_id_that_django_and_the_log_see() -> No
 
     request_id = sent.headers[b"x-request-id"].decode()
     assert request_id.startswith("req_")
+    assert sent.names.count(b"x-request-id") == 1
     assert django.request_id == request_id
     assert dict(django.scope["headers"])[b"x-request-id"].decode() == request_id
     assert [line["event"] for line in lines] == ["request.answered"]
