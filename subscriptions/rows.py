@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import structlog
 from django.db import models
@@ -127,10 +126,16 @@ def live_subscription(
     )
 
 
-def _source(row: models.Model) -> tuple[object, ...]:
-    """Return all columns of a row, to compare; sealed ones as they stand."""
-    values: list[Any] = [getattr(row, field.attname) for field in row._meta.concrete_fields]
-    return tuple(value.sealed if isinstance(value, Sealed) else value for value in values)
+def _source(row: models.Model) -> list[object]:
+    """Return all columns of a fresh row, to compare; sealed ones as they stand.
+
+    From the row's own dictionary: 5,000 of them are looked at for every change of one.
+    """
+    return [
+        value.sealed if isinstance(value, Sealed) else value
+        for name, value in vars(row).items()
+        if name != "_state"
+    ]
 
 
 def _opened(row: Endpoint, secrets: Sequence[SigningSecret]) -> tuple[Keys, Headers, str]:
