@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 from django.db import connection
 
+RING = "SELECT pg_notify('kafkahub_due', '')"
+"""Tells engines, at the commit, that something is due; they look by themselves too."""
+
 DUE_NOW = """
 UPDATE parked_delivery
    SET state = 'scheduled', reason = %(reason)s, next_attempt_at = now(), expires_at = NULL,
@@ -91,7 +94,7 @@ class Expired(NamedTuple):
 def due_now(row_id: str, reason: str, states: Collection[str]) -> bool:
     """Make a row that has its body due at once; False when it is in none of ``states``."""
     values = {"id": row_id, "reason": reason, "states": list(states)}
-    return bool(_rows(DUE_NOW, values))
+    return _is_rung(_rows(DUE_NOW, values))
 
 
 def refill(
@@ -112,7 +115,7 @@ def refill(
         "headers": _json(headers),
         "grant_version": grant_version,
     }
-    return bool(_rows(REFILL, values))
+    return _is_rung(_rows(REFILL, values))
 
 
 def insert(values: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
@@ -120,7 +123,7 @@ def insert(values: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
 
     values  the columns INSERT names, but ``headers``
     """
-    return bool(_rows(INSERT, {**values, "headers": _json(headers)}))
+    return _is_rung(_rows(INSERT, {**values, "headers": _json(headers)}))
 
 
 def discard(row_ids: Collection[str], states: Collection[str]) -> set[str]:
@@ -141,6 +144,12 @@ def sweep_leases(limit: int) -> int:
 def expire(limit: int) -> list[Expired]:
     """Purge up to ``limit`` dead letters whose time is over; return what went, by subscription."""
     return [Expired._make(row) for row in _rows(EXPIRE, {"limit": limit})]
+
+
+def _is_rung(changed: list[tuple[Any, ...]]) -> bool:
+    if changed:
+        _rows(RING, {})
+    return bool(changed)
 
 
 def _rows(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:

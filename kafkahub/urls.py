@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("subscriptions.urls")),
+    path("api/v1/", include("delivery.urls")),
 ]
 
 handler400 = "kafkahub.drf.answers.bad_request"

@@ -1,0 +1,54 @@
+"""The cursor of one record, as the other doors take it: reading from there begins with it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from delivery.models import DeliveryAttempt, ParkedDelivery
+from kafkahub.kafka.faults import KafkaUnavailable
+from subscriptions import cursor, starts
+from subscriptions.cursor import NO_EPOCH, Cursor, TopicPosition
+
+ASK_S = 1.0
+"""Longest wait for the cluster's id, in seconds: a list is worth more than its cursors."""
+ASK_AGAIN_S = 30.0
+"""After no answer: lists do not wait again for so long."""
+
+
+class ClusterTag:
+    """The tag of the cluster's id, asked once; None while Kafka does not answer.
+
+    Runs   in any thread
+    ask    returns the cluster's id within the seconds given, or raises KafkaUnavailable
+    """
+
+    def __init__(
+        self, ask: Callable[[float], str], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask = ask
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._tag: bytes | None = None
+        self._not_before = float("-inf")
+
+    def get(self) -> bytes | None:
+        with self._lock:
+            if self._tag is None and self._monotonic() >= self._not_before:
+                try:
+                    self._tag = cursor.tag(self._ask(ASK_S))
+                except KafkaUnavailable:
+                    self._not_before = self._monotonic() + ASK_AGAIN_S
+            return self._tag
+
+
+_cluster = ClusterTag(lambda deadline_s: starts.process_admin().cluster_id(deadline_s))
+
+
+def cursor_of(row: DeliveryAttempt | ParkedDelivery) -> str | None:
+    """Return the cursor at the record of a row; None for a test, and while Kafka is away."""
+    cluster = _cluster.get() if row.partition >= 0 else None
+    if cluster is None:
+        return None
+    time_ms = 0 if row.record_time is None else int(row.record_time.timestamp() * 1000)
+    place = TopicPosition(cursor.tag(row.topic), NO_EPOCH, {row.partition: row.offset})
+    return cursor.encode(Cursor(cluster, time_ms, (place,)))

@@ -1,0 +1,19 @@
+"""Routes of the control API below ``/api/v1/``."""
+
+from django.urls import path
+
+from delivery.api import attempts, deliveries, parked, testing
+
+urlpatterns = [
+    path("deliveries", deliveries.Deliveries.as_view()),
+    path("deliveries/<str:delivery>", deliveries.OneDelivery.as_view()),
+    path("deliveries/<str:delivery>/resend", deliveries.ResendDelivery.as_view()),
+    path("attempts", attempts.Attempts.as_view()),
+    path("attempts/<str:attempt>", attempts.OneAttempt.as_view()),
+    path("parked", parked.ParkedRows.as_view()),
+    path("parked/discard", parked.DiscardParked.as_view()),
+    path("parked/<str:parked>", parked.OneParked.as_view()),
+    path("parked/<str:parked>/payload", parked.ParkedPayload.as_view()),
+    path("parked/<str:parked>/redrive", parked.RedriveParked.as_view()),
+    path("endpoints/<str:endpoint>/test", testing.SendTest.as_view()),
+]
