@@ -83,8 +83,9 @@ def _start(processes: Processes, site: Site) -> str:
     parts = stack.start(processes, site, keys)
     product = _product(parts, keys)
     say("  database   tables, sample partner, topics, grants …")
-    _manage(product, "migrate", "--verbosity", "0")
-    seed = Seed.from_json(_manage(product, "demo", "seed", "--receiver", product.receiver_url))
+    # One process for both: starting Django costs more than all that it then finds made.
+    made = _manage(product, "demo", "seed", "--migrate", "--receiver", product.receiver_url)
+    seed = Seed.from_json(made)
     say("  processes  web, engines, control worker, sample receiver and producer …")
     for program in _programs(product, site.logs):
         processes.start(program)
@@ -98,7 +99,8 @@ def _product(parts: stack.Stack, keys: Mapping[str, str]) -> Product:
     web_port, receiver_port = ports.choose(WEB_PORT), ports.choose(RECEIVER_PORT)
     base_url = f"http://{ports.LOOPBACK}:{web_port}"
     settings = stack.settings(parts, keys, "dev")
-    env = {"KAFKAHUB_BASE_URL": base_url, **settings, **os.environ, "PYTHONUNBUFFERED": "1"}
+    fixed = {"KAFKAHUB_ENVIRONMENT": "dev", "PYTHONUNBUFFERED": "1"}
+    env = {"KAFKAHUB_BASE_URL": base_url, **settings, **os.environ, **fixed}
     return Product(env, env["KAFKAHUB_BASE_URL"], web_port, receiver_port)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
@@ -66,6 +67,7 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         seed = actions.add_parser("seed", help="make partner, topics, key, endpoint, subscription")
         seed.add_argument("--receiver", required=True, help="URL of the sample receiver")
+        seed.add_argument("--migrate", action="store_true", help="make the tables first")
         listen = actions.add_parser("receiver", help="verify deliveries and print them")
         listen.add_argument("--port", type=int, required=True, help="port to listen on")
         produce = actions.add_parser("produce", help="write sample records")
@@ -76,6 +78,8 @@ class Command(BaseCommand):
             raise CommandError("Only for development: set KAFKAHUB_ENVIRONMENT=dev.")
         match options["action"]:
             case "seed":
+                if options["migrate"]:
+                    call_command("migrate", verbosity=0)
                 self.stdout.write(json.dumps(seed(options["receiver"], STATE)))
             case "receiver":
                 listen(options["port"])
