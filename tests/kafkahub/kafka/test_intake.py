@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError
 
 from kafkahub import config
 from kafkahub.kafka import options
-from kafkahub.kafka.faults import Kind, Teller
+from kafkahub.kafka.faults import ConsumerBroken, Kind, Teller
 from kafkahub.kafka.intake import Intake
 from kafkahub.kafka.record import Position
 
@@ -117,3 +117,20 @@ def test_the_same_trouble_is_told_once_in_a_while() -> None:
     teller.tell(Kind.TLS, None, None, "other")
 
     assert told == ["a", "d", "other"]
+
+
+def test_after_a_fatal_error_nothing_is_read_any_more(intake: Intake, told: list[Kind]) -> None:
+    intake._note_client_error(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+
+    with pytest.raises(ConsumerBroken, match="fenced"):
+        intake.read(1, 0)
+    assert told == [Kind.FATAL]
+
+
+def test_a_refusal_is_forgotten_once_something_was_read(intake: Intake) -> None:
+    intake._note_client_error(KafkaError(KafkaError._AUTHENTICATION, "no"))
+    refused = intake.refused
+    intake._note_entry(Entry(0, 4), KafkaError(KafkaError._PARTITION_EOF))
+
+    assert (refused, intake.refused) == (Kind.AUTHENTICATION, None)
+    assert intake.is_at_end(("orders", 0))
