@@ -30,6 +30,19 @@ def encode(unix_ms: int, random_bits: int) -> str:
     return "".join(reversed(characters))
 
 
+def decode(text: str) -> tuple[int, int]:
+    """Return Unix milliseconds and random bits of an id, whatever its prefix.
+
+    Raises ValueError for what is no id.
+    """
+    if not _FORM.fullmatch(text):
+        raise ValueError("not an id")
+    value = 0
+    for character in text.rpartition("_")[2]:
+        value = value << 5 | ALPHABET.index(character)
+    return value >> RANDOM_BITS, value & (1 << RANDOM_BITS) - 1
+
+
 def is_id(text: str, prefix: str) -> bool:
     """Return whether ``text`` has the form of an id of that kind; says nothing of existence."""
     return text.startswith(f"{prefix}_") and _FORM.fullmatch(text) is not None
