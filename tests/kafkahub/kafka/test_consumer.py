@@ -245,3 +245,19 @@ def test_being_turned_away_is_a_state_that_can_be_seen() -> None:
 
     assert member.consumer.refused is Kind.AUTHENTICATION
     member.consumer.close()
+
+
+@apache_only
+def test_subscribing_anew_gives_all_partitions_up_and_takes_them_again(
+    join: Join, topic: str, produce: Produce
+) -> None:
+    member = join()
+    read_until(owns_all(member), member)
+
+    member.consumer.subscribe([])
+    member.consumer.subscribe([topic])
+    produce(partition=0)
+    records = read_until(lambda records: len(records) == 1, member)
+
+    assert [name for name, _ in member.events] == ["assigned", "revoked", "assigned"]
+    assert [record.offset for record in records] == [0]
