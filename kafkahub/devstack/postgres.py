@@ -124,14 +124,19 @@ def _folder(site: Site, account: Account | None) -> Path:
 def _reachable(binaries: Path, folder: Path, account: Account | None) -> Path:
     """Return binaries the account can run: a copy when the originals stand where only root may go.
 
-    The whole tree is copied: they find their libraries and time zones beside them.
+    Only those of a wheel can stand there. They find their own files beside them, and libraries in
+    the folder ``<package>.libs`` beside their package, so both are copied as they stand.
     """
     if account is None or account.can_enter(binaries):
         return binaries
+    installation, package = binaries.parent, binaries.parents[1]
     copy = folder / "program"
     if not copy.exists():
-        shutil.copytree(binaries.parent, copy, symlinks=True)
-    return copy / binaries.name
+        target = copy / package.name / installation.name
+        shutil.copytree(installation, target, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        shutil.copytree(libraries, copy / libraries.name)
+    return copy / package.name / installation.name / binaries.name
 
 
 def _initialise(binaries: Path, data: Path, password: str, account: Account | None) -> None:
