@@ -1,19 +1,28 @@
 """Rotation of the ring: every value gets the new key, whatever happens meanwhile."""
 
+import base64
 import io
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from kafkahub import crypto, sealed
 from kafkahub.crypto import KeyRing
 from kafkahub.fields import encryption_ring
 from kafkahub.management.commands import rotate_encryption_keys
-from subscriptions.models import Endpoint, Partner
+from subscriptions.audit import Verb
+from subscriptions.models import AuditEvent, Endpoint, Partner
 
 pytestmark = pytest.mark.django_db
 
+ROOT = Path(__file__).resolve().parents[4]
 NEW_ONLY = KeyRing("k2", {"k2": b"2" * 31 + b"y"})
 
 
@@ -35,7 +44,7 @@ def endpoints(count: int) -> list[Endpoint]:
 def run(ring: KeyRing, *, dry_run: bool = False) -> tuple[list[str], list[str]]:
     """Return the values that do not open, and the lines that were printed."""
     lines: list[str] = []
-    return rotate_encryption_keys.run(ring, lines.append, dry_run=dry_run), lines
+    return rotate_encryption_keys.run(ring, lines.append, dry_run=dry_run).broken, lines
 
 
 def opened(ring: KeyRing) -> set[bytes]:
@@ -115,3 +124,26 @@ def test_the_command_finds_nothing_to_do_where_the_ring_has_one_key() -> None:
     call_command("rotate_encryption_keys", stdout=out)
 
     assert out.getvalue().endswith("0 rows under old keys\n")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rotation_with_a_new_ring_is_in_the_audit_log() -> None:
+    endpoints(2)
+    own = os.environ["KAFKAHUB_ENCRYPTION_KEYS"]
+    url = urlsplit(os.environ["KAFKAHUB_DATABASE_URL"])
+    environment = os.environ | {
+        "KAFKAHUB_ENCRYPTION_KEYS": f"k2:{base64.b64encode(NEW_ONLY.keys['k2']).decode()},{own}",
+        "KAFKAHUB_DATABASE_URL": url._replace(path=connection.settings_dict["NAME"]).geturl(),
+    }
+
+    subprocess.run(
+        [sys.executable, "manage.py", "rotate_encryption_keys"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+
+    (row,) = AuditEvent.objects.filter(verb=Verb.ENCRYPTION_ROTATED)
+    assert (row.object_id, row.changes) == ("k2", {"values": [None, 2]})
+    assert opened(NEW_ONLY) == {b'{"n":0}', b'{"n":1}'}
