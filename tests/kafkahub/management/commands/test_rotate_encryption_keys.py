@@ -23,7 +23,7 @@ from subscriptions.models import AuditEvent, Endpoint, Partner
 pytestmark = pytest.mark.django_db
 
 ROOT = Path(__file__).resolve().parents[4]
-NEW_ONLY = KeyRing("k2", {"k2": b"2" * 31 + b"y"})
+NEW_ONLY = KeyRing("k2", {"k2": bytes(range(100, 132))})
 
 
 def both() -> KeyRing:
