@@ -1,13 +1,15 @@
 """Plain functions that make what a test needs; every member may be named, none must be."""
 
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 from django.db import connection
 
+from delivery import ledger
+from delivery.ledger import AttemptRow
 from delivery.models import ParkedDelivery
 from kafkahub import clock, ids
 from subscriptions.actions.keys import Rights, create_key
@@ -69,6 +71,40 @@ def parked(
     if values["state"] in {"dead", "discarded"}:
         values["next_attempt_at"] = None
     return ParkedDelivery.objects.create(subscription=owner, **values)
+
+
+def attempt(row: ParkedDelivery, *, at: datetime | None = None, **members: Any) -> None:
+    """Write one attempt of the delivery that the row stands for; a failed one unless told."""
+    moment = at or clock.now()
+    values = AttemptRow(
+        at_us=int(moment.timestamp()) * 1_000_000 + moment.microsecond,
+        partner=row.subscription.partner_id,
+        subscription=row.subscription_id,
+        endpoint=row.subscription.endpoint_id,
+        delivery=row.pk,
+        topic=row.topic,
+        partition=row.partition,
+        offset=row.offset,
+        record_time_ms=None,
+        key=None if row.key is None else bytes(row.key),
+        number=1,
+        kind="first",
+        outcome="http_5xx",
+        outcome_class="failed",
+        http_status=None,
+        duration_us=1_600,
+        timings_us=(0, 100, 200, 300, 1_500, 1_600),
+        reused=False,
+        request_bytes=93,
+        response_excerpt=None,
+        response_note=None,
+        retry_after_s=None,
+        next_attempt_us=None,
+        secret_ids=("sec_1",),
+    )._replace(**members)
+    connection.ensure_connection()
+    with connection.connection.cursor() as cursor:
+        ledger.copy_attempts(cursor, [values])
 
 
 def connect() -> closing[Conn]:
