@@ -19,7 +19,7 @@ from subscriptions.models import IdempotencyKey
 KEPT = timedelta(hours=24)
 MAX_KEY = 255
 
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 7_100_001))"
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 7100001))"
 
 
 @dataclass(frozen=True, slots=True)

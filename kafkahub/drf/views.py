@@ -116,7 +116,10 @@ class HubView(APIView):
             if isinstance(given.get(name), dict):
                 given[name] = body.merge_patch(current, given[name])
         form = operation.body(partial=self.method == "PATCH")
-        values: Values = form.run_validation(given)
+        try:
+            values: Values = form.run_validation(given)
+        except Invalid as error:
+            raise body.with_places(error, self.raw_body) from None
         return values
 
     def expect_no_body(self) -> None:
