@@ -7,3 +7,4 @@ class DeliveryConfig(AppConfig):
     """The delivery app."""
 
     name = "delivery"
+    verbose_name = "Deliveries"

@@ -93,6 +93,7 @@ class ParkedDelivery(models.Model):
     class Meta:
         db_table = "parked_delivery"
         ordering = ["-first_failed_at", "-id"]
+        verbose_name_plural = "parked deliveries"
         permissions = [("see_payload", "Can see what partners are sent")]
         constraints = [
             models.UniqueConstraint(

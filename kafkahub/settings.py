@@ -101,9 +101,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-DATE_FORMAT = "Y-m-d"
-TIME_FORMAT = "H:i:s"
-DATETIME_FORMAT = "Y-m-d H:i:s"
+FORMAT_MODULE_PATH = ["kafkahub.formats"]
 
 STATIC_URL = "/static/"
 # Elsewhere files are served from where they lie, and nothing is collected.

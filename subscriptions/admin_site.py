@@ -22,8 +22,14 @@ from subscriptions.models import AuditEvent
 
 PANEL_MS = 700
 """Longest a panel of the overview may ask PostgreSQL, in ms: the page is for bad moments too."""
-APPS = {"subscriptions": "Partners", "delivery": "Deliveries", "auth": "Operators and roles"}
-NAMES = {"ApiKey": "API keys", "User": "Operators", "Group": "Roles", "AuditEvent": "Audit"}
+APPS = {"auth": "Operators and roles"}
+NAMES = {
+    "ApiKey": "API keys",
+    "AuditEvent": "Audit",
+    "DeliveryAttempt": "Attempts",
+    "Group": "Roles",
+    "User": "Operators",
+}
 """Names of the side bar where Django's own are not ours."""
 LAST = frozenset({"auth"})
 LATEST = 8

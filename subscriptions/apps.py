@@ -8,6 +8,7 @@ class SubscriptionsConfig(AppConfig):
     """The subscriptions app."""
 
     name = "subscriptions"
+    verbose_name = "Partners"
 
 
 class HubAdminConfig(AdminConfig):

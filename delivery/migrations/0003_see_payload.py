@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AlterModelOptions(
             name='parkeddelivery',
-            options={'ordering': ['-first_failed_at', '-id'], 'permissions': [('see_payload', 'Can see what partners are sent')]},
+            options={'ordering': ['-first_failed_at', '-id'], 'permissions': [('see_payload', 'Can see what partners are sent')], 'verbose_name_plural': 'parked deliveries'},
         ),
     ]

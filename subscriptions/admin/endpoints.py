@@ -21,7 +21,7 @@ class EndpointAdmin(HubAdmin[Endpoint]):
     is_addable = False
     is_editable = False
     list_display = ("name", "partner", "state", "url", "max_in_flight", "updated_at")
-    list_filter = ("status", "status_reason", "partner")
+    list_filter = ("status", "status_reason")
     list_select_related = ("partner",)
     search_fields = ("name", "id", "url", "partner__name")
     actions = ("enable", "rotate_secret", "disable", "remove")

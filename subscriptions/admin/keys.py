@@ -84,7 +84,7 @@ class ApiKeyAdmin(HubAdmin[ApiKey]):
         "expires_at",
         "last_used_at",
     )
-    list_filter = ("mode", "partner")
+    list_filter = ("mode",)
     list_select_related = ("partner",)
     search_fields = ("name", "id", "public_id", "partner__name")
     actions = ("rotate", "revoke")

@@ -79,7 +79,7 @@ class GrantAdmin(VersionedAdmin[Grant]):
     is_deletable = True
     list_display = ("partner", "topic", "action", "state", "valid_until", "created_at")
     list_display_links = ("partner", "topic")
-    list_filter = ("action", "partner", "topic")
+    list_filter = ("action",)
     list_select_related = ("partner", "topic")
     search_fields = ("partner__name", "topic__name", "id")
     autocomplete_fields = ("partner", "topic")

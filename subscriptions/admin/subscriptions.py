@@ -21,7 +21,7 @@ class SubscriptionAdmin(HubAdmin[Subscription]):
     is_addable = False
     is_editable = False
     list_display = ("name", "partner", "state", "topic_names", "endpoint", "updated_at")
-    list_filter = ("status", "format", "partner")
+    list_filter = ("status", "format")
     list_select_related = ("partner", "endpoint")
     search_fields = ("name", "id", "partner__name", "endpoint__url")
     actions = ("pause", "resume", "remove")

@@ -1,6 +1,7 @@
 """The operators' pages in a real browser."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -8,8 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
+from delivery.models import ParkedDelivery, PartitionPosition
+from kafkahub import clock
 from subscriptions import audit
 from subscriptions.models import Endpoint, Grant, LanePosition, Partner, Subscription, Topic
+from tests import attempt_log
 from tests.e2e.watched import Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -21,7 +25,7 @@ SHOTS = os.environ.get("SCREENSHOTS")
 
 
 @pytest.fixture
-def product() -> None:
+def product() -> Iterator[None]:
     """A product in use: good and bad states, and text that tries to run."""
     User.objects.create_superuser("olga", "olga@hub.example", PASSWORD)
     acme = Partner.objects.create(name="Acme Logistics", contact="ops@acme.example")
@@ -40,8 +44,25 @@ def product() -> None:
         LanePosition.objects.create(
             subscription=sub, topic="orders", partition=partition, next_offset=40 + partition
         )
+    for number, state in enumerate(("scheduled", "dead")):
+        ParkedDelivery.objects.create(
+            id=f"msg_{number:022}",
+            subscription=sub,
+            topic="orders",
+            partition=0,
+            offset=number,
+            body=HOSTILE.encode(),
+            state=state,
+            next_attempt_at=clock.now() if state == "scheduled" else None,
+            last_outcome="http_5xx",
+        )
+    PartitionPosition.objects.create(topic="orders", partition=0, next_offset=40)
+    for outcome in ("delivered", "failed", "rejected"):
+        attempt_log.write(sub, outcome_class=outcome, response_excerpt=HOSTILE)
     actor = audit.Actor("operator", HOSTILE[:100], address="192.0.2.7", request_id="req_1")
     audit.record(actor, "topic.updated", orders, {"description": ("", HOSTILE)}, reason=HOSTILE)
+    yield
+    attempt_log.clear()
 
 
 def sign_in(watched: Watched) -> Page:
@@ -81,7 +102,7 @@ def test_no_page_breaks_the_content_policy_or_asks_another_host(
         watched.open(path)
         todo += [link for link in links_in(page) if link not in seen]
 
-    assert len(seen) > 30
+    assert len(seen) > 45
     assert watched.faults == []
 
 
@@ -91,6 +112,9 @@ PAGES = {
     "grants": "/admin/subscriptions/grant/",
     "endpoints": "/admin/subscriptions/endpoint/",
     "subscriptions": "/admin/subscriptions/subscription/",
+    "attempts": "/admin/delivery/deliveryattempt/",
+    "parked": "/admin/delivery/parkeddelivery/",
+    "new key": "/admin/subscriptions/apikey/add/",
     "audit": "/admin/subscriptions/auditevent/",
     "operators": "/admin/auth/user/",
     "new grant": "/admin/subscriptions/grant/add/",
@@ -116,6 +140,10 @@ def test_no_page_scrolls_sideways(
     shoot(page, f"partner-{width}-{scheme}")
     open_first(page, PAGES["subscriptions"], watched)
     shoot(page, f"subscription-{width}-{scheme}")
+    open_first(page, PAGES["attempts"], watched)
+    shoot(page, f"attempt-{width}-{scheme}")
+    open_first(page, PAGES["parked"], watched)
+    shoot(page, f"parked row-{width}-{scheme}")
     open_first(page, PAGES["audit"], watched)
     shoot(page, f"audit row-{width}-{scheme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,1 @@
+"""English, with times as they stand in logs."""
