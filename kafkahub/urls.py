@@ -9,7 +9,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("subscriptions.urls")),
     path("api/v1/", include("delivery.urls")),
-    path("api/v1/", include("delivery.urls")),
 ]
 
 handler400 = "kafkahub.drf.answers.bad_request"
