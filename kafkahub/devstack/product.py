@@ -28,6 +28,8 @@ DEV_ENV = VAR / "dev.env"
 
 WEB_PORT = 8000
 RECEIVER_PORT = 8100
+METRICS_PORTS = {"deliver": 9101, "control": 9102}
+"""Where the workers answer probes and serve their metrics."""
 WEB_DEADLINE_S = 60.0
 RECORDS_PER_S = 5
 
@@ -108,10 +110,12 @@ def _programs(product: Product, logs: Path) -> Iterator[Program]:
     """Yield what to start, in order: whoever answers before whoever asks."""
 
     def python(name: str, tier: int, *arguments: str, shown: bool = False) -> Program:
+        own = METRICS_PORTS.get(name)
+        port = {} if own is None else {"KAFKAHUB_METRICS_PORT": str(ports.choose(own))}
         return Program(
             name=name,
             argv=(sys.executable, *arguments),
-            env=product.env,
+            env={**product.env, **port},
             cwd=REPOSITORY,
             tier=tier,
             log=None if shown else logs / f"{name}.log",
