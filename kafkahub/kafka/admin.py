@@ -5,6 +5,7 @@ there; that is normal and said as NoAdminApi.
 """
 
 import logging
+import time
 from concurrent.futures import Future
 from typing import cast
 
@@ -30,6 +31,9 @@ from kafkahub.kafka.options import Options
 
 DEADLINE_S = 5.0
 """Longest wait for an answer, unless the caller says otherwise."""
+
+LEADER_POLL_S = 0.05
+"""Between two questions whether a new topic can be used; it takes a few of them."""
 
 IN_MEMORY = "mockCluster"
 """How the ids of librdkafka's in-memory clusters begin; nothing else tells them apart."""
@@ -126,7 +130,24 @@ class Admin:
             if _code(error) == KafkaError.TOPIC_ALREADY_EXISTS:
                 return self.partitions(topic, deadline_s)
             raise self._unavailable(error) from error
+        self._wait_for_leaders(topic, deadline_s)
         return partitions
+
+    def _wait_for_leaders(self, topic: str, deadline_s: float) -> None:
+        """Return once the brokers answer for a new topic: the controller knows it before they do.
+
+        Raises what the last question raised when they do not in time.
+        """
+        deadline = time.monotonic() + deadline_s
+        while True:
+            try:
+                self.watermarks(topic, deadline_s)
+            except (UnknownTopic, KafkaUnavailable):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LEADER_POLL_S)
+            else:
+                return
 
     def _metadata(self, deadline_s: float, topic: str | None = None) -> ClusterMetadata:
         try:
