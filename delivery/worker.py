@@ -3,8 +3,6 @@
 import ctypes
 import os
 import signal
-import sys
-from collections.abc import Mapping
 
 import structlog
 from celery import signals
@@ -12,9 +10,9 @@ from django.db import connections
 
 from delivery.engine import Engine
 from kafkahub import config
+from kafkahub.observability import logs
 from subscriptions.snapshot import SnapshotKeeper, listen_dsn, load
 
-QUEUE = "delivery"
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal a process gets when its parent dies."""
 EXIT_FAILED = 70
@@ -25,13 +23,10 @@ log = structlog.get_logger()
 _engine: Engine | None = None
 
 
-@signals.celeryd_init.connect
-def prepare(options: Mapping[str, object], **_: object) -> None:
-    """Let the children of this worker run engines if it consumes the queue of deliveries."""
-    queues = options.get("queues") or ()
-    if QUEUE in (queues.split(",") if isinstance(queues, str) else list(queues)):  # type: ignore[call-overload]  # Celery gives a text or a list
-        signals.worker_process_init.connect(start, weak=False)
-        signals.worker_process_shutdown.connect(stop, weak=False)
+def connect() -> None:
+    """Let the children of this worker run engines; called where it consumes deliveries."""
+    signals.worker_process_init.connect(start, weak=False)
+    signals.worker_process_shutdown.connect(stop, weak=False)
 
 
 def start(**_: object) -> None:
@@ -48,12 +43,13 @@ def stop(**_: object) -> None:
     """Drain the engine of this child."""
     if _engine is not None:
         _engine.stop(config.load().delivery_drain_s)
+    logs.flush()  # Celery ends its children without the interpreter's own end
 
 
 def end_process(thread: str) -> None:
     """End this child at once; Celery starts a fresh one, which goes on from what is durable."""
     log.error("engine.ended", thread=thread)
-    sys.stdout.flush()
+    logs.flush()
     os._exit(EXIT_FAILED)
 
 
