@@ -24,10 +24,9 @@ def parse_object(request: HttpRequest, raw: bytes, *, is_optional: bool) -> dict
     """
     if not raw and is_optional:
         return {}
-    accepted = (JSON, MERGE_PATCH) if request.method == "PATCH" else (JSON,)
-    check_media(request, accepted)
     if not raw:
         raise Invalid([Fault("", "invalid_json", "A body with a JSON object is needed.")])
+    check_media(request, (JSON, MERGE_PATCH) if request.method == "PATCH" else (JSON,))
     value = strictjson.loads(raw)
     if not isinstance(value, dict):
         raise Invalid([Fault("", "wrong_type", "A JSON object is needed.")])
