@@ -93,6 +93,7 @@ class Consumer:
         self._dropped: queue.SimpleQueue[Place] = queue.SimpleQueue()
         self._matcher = Matcher(NOTHING)
         self._seen: dict[Place, set[str]] = {}
+        self._fed: dict[Place, int] = {}
         self._commits: dict[Place, int] = {}
         self._committed_at = 0.0
         self._closed_since: float | None = None
@@ -128,9 +129,11 @@ class Consumer:
             while not self._stopping.is_set():
                 self._heed()
                 if self._gate.wait(GATE_S):
+                    self._reopen()
                     self._feed(self._kafka.read(BATCH_RECORDS, POLL_S))
                 elif self._is_closed_long():
-                    self._kafka.read(1, 0)
+                    # Paused, so that only partitions that come just now may give anything.
+                    self._feed(self._kafka.read(BATCH_RECORDS, 0))
         except Stopped:
             log.info("consumer.stopped_early")
         finally:
@@ -141,21 +144,23 @@ class Consumer:
     # Records.
 
     def _feed(self, records: Sequence[Record]) -> None:
-        self._reopen()
-        if not records:
-            return
-        failpoint("consume.after_poll")
-        metrics.records_read.inc(len(records))
-        now_ms = time.time_ns() // 1_000_000
-        hits_of = self._matcher.hits
         found: dict[Place, list[tuple[int, Sequence[Hit]]]] = {}
-        for record in records:
-            matched = found.setdefault((record.topic, record.partition), [])
-            hits = hits_of(record, now_ms)
-            if hits:
-                matched.append((record.offset, hits))
-        for place, matched in found.items():
-            self._post(Fed(place, matched, self._kafka.position(*place)))
+        if records:
+            failpoint("consume.after_poll")
+            metrics.records_read.inc(len(records))
+            now_ms = time.time_ns() // 1_000_000
+            hits_of = self._matcher.hits
+            for record in records:
+                matched = found.setdefault((record.topic, record.partition), [])
+                hits = hits_of(record, now_ms)
+                if hits:
+                    matched.append((record.offset, hits))
+        for place in self._kafka.assignment():
+            # It moves without a record as well: past what was aborted or compacted away.
+            position = self._kafka.position(*place)
+            if position != self._fed.get(place):
+                self._fed[place] = position
+                self._post(Fed(place, found.get(place, ()), position))
 
     def _is_closed_long(self) -> bool:
         """Whether the gate is closed for so long that the partitions are paused."""
@@ -277,6 +282,7 @@ class Consumer:
     def _forget(self, places: Iterable[Place]) -> None:
         for place in places:
             self._seen.pop(place, None)
+            self._fed.pop(place, None)
 
     def _on_out_of_range(self, found: OutOfRange) -> None:
         """Go on where the log begins when retention has overtaken us; never back by ourselves."""

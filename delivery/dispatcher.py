@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kafkahub.kafka.envelope import Body
-
 from delivery import inbox, request
 from delivery.batch import Batch, Outcomes
 from delivery.board import Board
@@ -23,6 +21,7 @@ from delivery.window import Turns
 from kafkahub import clock
 from kafkahub.egress.curl import Answer
 from kafkahub.failpoints import failpoint
+from kafkahub.kafka.envelope import Body
 
 OURS_WAIT_S = 1.0
 """How long an endpoint is left alone after a fault on our side."""
@@ -158,7 +157,7 @@ class Dispatcher:
 
     def _request(self, delivery: Delivery, now: float) -> Request | None:
         if not delivery.webhook_id:
-            delivery.webhook_id = delivery.form.identity.webhook_id(delivery.offset)
+            delivery.webhook_id = delivery.form.deliveries.of(delivery.offset)
         try:
             made = self._body(delivery)
             return request.build(

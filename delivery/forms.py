@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from delivery import request
-from delivery.identity import LaneIdentity
+from delivery import identity, request
 from delivery.ledger import ParkedRow
 from delivery.request import LaneForm
 from subscriptions.live import Snapshot
@@ -36,20 +35,22 @@ class Naming:
         settings = snapshot.topics.get(topic)
         if live is None or settings is None:
             return None
-        identity = LaneIdentity(
-            self.id_key,
-            self.cluster,
-            topic=topic,
-            generation=generation,
-            partition=partition,
-            subscription=subscription,
-        )
         return request.form(
             live,
             settings,
             partition=partition,
             generation=generation,
-            identity=identity,
+            deliveries=identity.deliveries(
+                self.id_key,
+                self.cluster,
+                topic=topic,
+                generation=generation,
+                partition=partition,
+                subscription=subscription,
+            ),
+            records=identity.records(
+                self.id_key, self.cluster, topic=topic, partition=partition, partner=live.partner
+            ),
             base_url=self.base_url,
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from delivery.identity import LaneIdentity
+from delivery.identity import Identity
 from delivery.lanes import Delivery
 from kafkahub import signing
 from kafkahub.egress.curl import TRANSPORT_HEADERS
@@ -16,6 +16,8 @@ from kafkahub.kafka import envelope
 from kafkahub.kafka.record import Record
 from subscriptions.live import LiveSubscription, LiveTopic
 
+RECORD_ID = "record"
+"""The member of an envelope that has the record's id."""
 TRACEPARENT = "traceparent"
 TRACE_PARTS = 4
 TRACESTATE_MAX_BYTES = 512
@@ -27,7 +29,8 @@ class LaneForm:
 
     subscription  the subscription, with its endpoint and secrets
     topic         settings of the topic
-    identity      makes the webhook ids
+    deliveries    makes the webhook ids
+    records       makes the ids that the partner knows the records by
     shape         form of the body
     lines         header lines that never change
     """
@@ -36,7 +39,8 @@ class LaneForm:
     topic: LiveTopic
     partition: int
     generation: int
-    identity: LaneIdentity
+    deliveries: Identity
+    records: Identity
     shape: envelope.Shape
     lines: tuple[str, ...]
 
@@ -74,7 +78,8 @@ def form(
     *,
     partition: int,
     generation: int,
-    identity: LaneIdentity,
+    deliveries: Identity,
+    records: Identity,
     base_url: str,
 ) -> LaneForm:
     """Return what the deliveries of a lane share."""
@@ -92,7 +97,7 @@ def form(
         f"kafkahub-topic: {topic.name}",
         *(f"{name}: {value}" for name, value in subscription.endpoint.headers),
     )
-    return LaneForm(subscription, topic, partition, generation, identity, shape, lines)
+    return LaneForm(subscription, topic, partition, generation, deliveries, records, shape, lines)
 
 
 def body(delivery: Delivery) -> envelope.Body:
@@ -109,8 +114,16 @@ def body(delivery: Delivery) -> envelope.Body:
     topic = shared.topic
     event_type = envelope.event_type(record, topic.type_source, topic.type_value, topic.name)
     try:
+        if shared.shape.format != "raw":
+            envelope.check_value(record.value, shared.shape.topic_format)
         made = envelope.render(
-            record, shared.shape, webhook_id=delivery.webhook_id, event_type=event_type
+            record,
+            shared.shape,
+            webhook_id=delivery.webhook_id,
+            event_type=event_type,
+            record_id=shared.records.of(record.offset)
+            if RECORD_ID in shared.shape.include
+            else None,
         )
     except envelope.Undecodable:
         raise Unsendable("undecodable") from None

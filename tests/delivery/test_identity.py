@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.identity import LaneIdentity, base62
+from delivery.identity import base62, deliveries, records
 
 KEY = bytes(range(0x40, 0x60))
 CLUSTER = "Qx2rD9aBTnWmK3vJ7yL1eg"
@@ -12,15 +12,14 @@ OWNER = "sub_01jd0000000000000000000000"
 def webhook_id(
     *, topic: str = "orders", generation: int = 1, partition: int = 0, owner: str = OWNER
 ) -> str:
-    identity = LaneIdentity(
+    return deliveries(
         KEY,
         CLUSTER,
         topic=topic,
         generation=generation,
         partition=partition,
         subscription=owner,
-    )
-    return identity.webhook_id(42)
+    ).of(42)
 
 
 def test_the_published_vector() -> None:
@@ -49,3 +48,12 @@ def test_any_part_makes_another_id() -> None:
 )
 def test_base62_is_padded_to_22_digits(raw: bytes, text: str) -> None:
     assert base62(raw) == text
+
+
+def test_a_partner_knows_a_record_by_one_id_and_another_partner_by_another() -> None:
+    ours = records(KEY, CLUSTER, topic="orders", partition=0, partner="ptn_1")
+    theirs = records(KEY, CLUSTER, topic="orders", partition=0, partner="ptn_2")
+
+    assert ours.of(42) == ours.of(42)
+    assert ours.of(42).startswith("evt_")
+    assert len({ours.of(42), ours.of(43), theirs.of(42)}) == 3
