@@ -168,9 +168,7 @@ class ParkedDeliveryAdmin(ReadOnlyAdmin[ParkedDelivery]):
             "opts": self.opts,
             "payloads": [(row.pk, payload(row.body)) for row in rows],
         }
-        response = TemplateResponse(request, "admin/payloads.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "admin/payloads.html", context)
 
     @admin.display(description="subscription", ordering="subscription")
     def subscription_link(self, row: ParkedDelivery) -> SafeString:

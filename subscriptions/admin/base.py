@@ -59,23 +59,25 @@ def actor_of(request: HttpRequest) -> Actor:
 
 
 class CappedPaginator(RowPaginator):
-    """Counts at most ``MAX_COUNT`` rows, so that a page of a huge table costs what others do."""
+    """Counts at most ``limit`` rows, so that a page of a huge table costs what others do."""
+
+    limit: ClassVar[int] = MAX_COUNT
 
     @cached_property
     def is_capped(self) -> bool:
         """Whether there are more rows than are counted."""
-        return self._counted > MAX_COUNT
+        return self._counted > self.limit
 
     @cached_property
     def count(self) -> int:
-        return min(self._counted, MAX_COUNT)
+        return min(self._counted, self.limit)
 
     @cached_property
     def _counted(self) -> int:
         rows = self.object_list
         if not isinstance(rows, QuerySet):
             return len(rows)
-        return rows.order_by()[: MAX_COUNT + 1].count()
+        return rows.order_by()[: self.limit + 1].count()
 
 
 class HubAdmin(ModelAdmin[M]):

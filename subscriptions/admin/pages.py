@@ -77,9 +77,7 @@ def show_once(
         "opts": model._meta,
         "shown": shown,
     }
-    response = TemplateResponse(request, "admin/show_once.html", context)
-    response["Cache-Control"] = "no-store"
-    return response
+    return TemplateResponse(request, "admin/show_once.html", context)
 
 
 _MADE: WeakKeyDictionary[HttpRequest, Shown] = WeakKeyDictionary()
