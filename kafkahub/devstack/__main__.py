@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from pathlib import Path
 
 from kafkahub.devstack import product, testrun
 from kafkahub.devstack.processes import StartFailed
@@ -28,7 +29,7 @@ def main() -> int:
 def _dispatch(arguments: argparse.Namespace) -> int:
     match arguments.action:
         case "dev":
-            return product.run(is_fresh=arguments.fresh)
+            return product.run(arguments.folder, is_fresh=arguments.fresh)
         case "run":
             return testrun.run(arguments.command)
         case _:
@@ -39,7 +40,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m kafkahub.devstack", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     dev = actions.add_parser("dev", help="run the whole product with sample traffic")
-    dev.add_argument("--fresh", action="store_true", help="wipe var/ first")
+    dev.add_argument("--fresh", action="store_true", help="wipe the folder first")
+    folder = "where data, keys and logs go"
+    dev.add_argument("--folder", type=Path, default=Path("var"), help=folder)
     for name, text in (
         ("run", "run a command on fresh parts of its own"),
         ("settings", "run a command under made-up production settings"),

@@ -21,9 +21,8 @@ from kafkahub.devstack.terminal import last_lines, say
 from kafkahub.devstack.welcome import Seed, welcome
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-VAR = REPOSITORY / "var"
-DEV_JSON = VAR / "dev.json"
-DEV_ENV = VAR / "dev.env"
+DEV_JSON = "dev.json"
+DEV_ENV = "dev.env"
 """Tell scripts and shells what runs; there are none while nothing runs."""
 
 WEB_PORT = 8000
@@ -42,8 +41,12 @@ PART, RECEIVER, WORKERS, EDGE = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What the processes of one run have in common."""
+    """What the processes of one run have in common.
 
+    folder  where data, keys and logs go
+    """
+
+    folder: Path
     env: Mapping[str, str]
     base_url: str
     web_port: int
@@ -54,56 +57,70 @@ class Product:
         return f"http://{ports.LOOPBACK}:{self.receiver_port}/hook"
 
 
-def run(*, is_fresh: bool) -> int:
+def run(folder: Path, *, is_fresh: bool) -> int:
     """Run until somebody stops it; return the exit status.
+
+    folder    where data, keys and logs go
+    is_fresh  wipe it first
 
     Raises StartFailed when anything cannot be started, or stops by itself.
     """
     began = time.monotonic()
-    with _only_one(), Processes() as processes:
-        site = Site(VAR / "parts", VAR / "log", os.environ, lasting=True)
+    with _only_one(folder.absolute()), Processes() as processes:
+        site = Site(
+            folder.absolute() / "parts", folder.absolute() / "log", os.environ, lasting=True
+        )
         if is_fresh:
-            _wipe(site)
-        VAR.mkdir(mode=0o711, exist_ok=True)  # PostgreSQL may have to pass through
+            _wipe(folder, site)
+        folder.mkdir(mode=0o711, exist_ok=True)  # PostgreSQL may have to pass through
         try:
-            text = _start(processes, site)
+            text = _start(processes, folder, site)
             say(f"  ready in   {time.monotonic() - began:.1f} s\n")
             print(text, flush=True)
             _watch(processes)
         except KeyboardInterrupt:
             return 0  # being stopped is how it ends
         finally:
-            DEV_JSON.unlink(missing_ok=True)
-            DEV_ENV.unlink(missing_ok=True)
+            (folder / DEV_JSON).unlink(missing_ok=True)
+            (folder / DEV_ENV).unlink(missing_ok=True)
             say("\nstopping: what is under way is finished first …")
 
 
-def _start(processes: Processes, site: Site) -> str:
+def _start(processes: Processes, folder: Path, site: Site) -> str:
     """Start everything and return the text that welcomes the user."""
-    keys = material.keep(VAR / "keys.json")
+    keys = material.keep(folder / "keys.json")
     say("  parts      PostgreSQL, Redis, Kafka …")
     parts = stack.start(processes, site, keys)
-    product = _product(parts, keys)
+    product = _product(folder.absolute(), parts, keys)
     say("  database   tables, sample partner, topics, grants …")
     # One process for both: starting Django costs more than all that it then finds made.
-    made = _manage(product, "demo", "seed", "--migrate", "--receiver", product.receiver_url)
+    kept = str(product.folder / "demo.json")
+    made = _manage(
+        product, "demo", "seed", "--migrate", "--receiver", product.receiver_url, "--state", kept
+    )
     seed = Seed.from_json(made)
     say("  processes  web, engines, control worker, sample receiver and producer …")
     for program in _programs(product, site.logs):
         processes.start(program)
     _wait_for_web(processes, product)
     _tell(product, parts, seed, processes.pids())
-    return welcome(parts, seed, product.base_url, product.receiver_url)
+    return welcome(
+        parts,
+        seed,
+        base_url=product.base_url,
+        receiver_url=product.receiver_url,
+        folder=folder,
+    )
 
 
-def _product(parts: stack.Stack, keys: Mapping[str, str]) -> Product:
+def _product(folder: Path, parts: stack.Stack, keys: Mapping[str, str]) -> Product:
     """Return the settings; what the environment sets already stands."""
     web_port, receiver_port = ports.choose(WEB_PORT), ports.choose(RECEIVER_PORT)
     base_url = f"http://{ports.LOOPBACK}:{web_port}"
     settings = stack.settings(parts, keys, "dev")
     fixed = {"KAFKAHUB_ENVIRONMENT": "dev", "PYTHONUNBUFFERED": "1"}
     env = {"KAFKAHUB_BASE_URL": base_url, **settings, **os.environ, **fixed}
-    return Product(env, env["KAFKAHUB_BASE_URL"], web_port, receiver_port)
+    return Product(folder, env, env["KAFKAHUB_BASE_URL"], web_port, receiver_port)
 
 
 def _programs(product: Product, logs: Path) -> Iterator[Program]:
@@ -139,7 +156,7 @@ def _programs(product: Product, logs: Path) -> Iterator[Program]:
         "deliver@%h",
         *QUIET,
     )
-    beat = ("-B", "-s", str(VAR / "beat"))
+    beat = ("-B", "-s", str(product.folder / "beat"))
     yield python(
         "control", WORKERS, *WORKER, "-Q", "control", "-c", "1", "-n", "control@%h", *beat, *QUIET
     )
@@ -205,30 +222,30 @@ def _tell(product: Product, parts: stack.Stack, seed: Seed, pids: Mapping[str, i
         "kafka": parts.kafka,
         "processes": pids,
     }
-    material.write_private(DEV_JSON, json.dumps(facts, indent=1))
+    material.write_private(product.folder / DEV_JSON, json.dumps(facts, indent=1))
     variables = sorted(name for name in product.env if name.startswith("KAFKAHUB_"))
     lines = (f"{name}={shlex.quote(product.env[name])}" for name in variables)
-    material.write_private(DEV_ENV, "\n".join(lines))
+    material.write_private(product.folder / DEV_ENV, "\n".join(lines))
 
 
-def _wipe(site: Site) -> None:
+def _wipe(folder: Path, site: Site) -> None:
     """Remove all that earlier runs have left."""
-    for folder in (VAR, postgres.elsewhere(site)):
-        if folder.exists():
-            shutil.rmtree(folder)
+    for each in (folder, postgres.elsewhere(site)):
+        if each.exists():
+            shutil.rmtree(each)
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
-    """Hold the clone for us.
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder for us.
 
-    The lock is on the folder itself, so it outlives a wiped ``var/`` and ends with the process.
+    The lock is on the one above, so it outlives a wiped folder; it ends with the process.
     Raises StartFailed when another run has it.
     """
-    descriptor = os.open(REPOSITORY, os.O_RDONLY)
+    descriptor = os.open(folder.parent, os.O_RDONLY)
     try:
         if not _is_locked(descriptor):
-            raise StartFailed("`make dev` runs here already: see var/dev.json. Stop it first.")
+            raise StartFailed(f"It runs here already: see {folder / DEV_JSON}. Stop it first.")
         yield
     finally:
         os.close(descriptor)

@@ -1,6 +1,7 @@
 """What the terminal says once everything runs; each line works as copied."""
 
 import json
+import sys
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from kafkahub.devstack.stack import Stack
 from kafkahub.devstack.terminal import BOLD, DIM, paint
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-EXAMPLE_FILTER = {"total": {"$gte": 100}}
+EXAMPLE_FILTER = {"value": {"total": {"$gte": 100}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,11 @@ class Seed:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def welcome(parts: Stack, seed: Seed, base_url: str, receiver_url: str) -> str:
-    """Return the page of text that ends the start."""
+def welcome(parts: Stack, seed: Seed, *, base_url: str, receiver_url: str, folder: Path) -> str:
+    """Return the page of text that ends the start.
+
+    folder  of the run, ``var/`` for most
+    """
     version = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"]
     head = f"{paint(f'KafkaHub {version}', BOLD)}  {base_url}"
     lines = [
@@ -44,11 +48,18 @@ def welcome(parts: Stack, seed: Seed, base_url: str, receiver_url: str) -> str:
         ("deliveries", f"curl -s {_bearer(seed)} {base_url}/api/v1/deliveries"),
         ("kafka", f"{parts.bootstrap}  {' '.join(seed.topics)}"),
         ("sample", f"{len(seed.topics)} topics, 5 records/s; {receiver_url} fails 1 in 20"),
-        ("commands", "set -a; . var/dev.env; set +a; .venv/bin/python manage.py doctor"),
-        ("logs", "var/log/*.log"),
+        ("commands", f"set -a; . {folder}/dev.env; set +a; {_program()} manage.py doctor"),
+        ("logs", f"{folder}/log/*.log"),
     ]
     body = "\n".join(f"  {paint(f'{name:<10}', DIM)} {text}" for name, text in lines)
     return f"{head}    Ctrl-C stops everything\n{body}\n"
+
+
+def _program() -> Path:
+    """Return the Python that runs us, as it is called from here."""
+    program = Path(sys.executable)
+    here = Path.cwd()
+    return program.relative_to(here) if program.is_relative_to(here) else program
 
 
 def _subscribe(base_url: str, seed: Seed) -> str:

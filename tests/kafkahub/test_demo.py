@@ -76,9 +76,9 @@ def test_what_is_kept_is_its_owners_only(state: Path) -> None:
     assert json.loads(state.read_text())["api_key"] == made["api_key"]
 
 
-def test_it_refuses_to_run_outside_development() -> None:
+def test_it_refuses_to_run_outside_development(state: Path) -> None:
     with pytest.raises(CommandError, match="KAFKAHUB_ENVIRONMENT=dev"):
-        call_command("demo", "seed", "--receiver", RECEIVER)
+        call_command("demo", "seed", "--receiver", RECEIVER, "--state", str(state))
 
 
 def parsed(made: dict[str, Any]) -> keys.Parsed:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -47,7 +46,6 @@ SCOPES = frozenset(
     {"webhooks:read", "webhooks:write", "deliveries:read", "deliveries:write", "keys:manage"}
 )
 TOPIC_DEADLINE_S = 20.0
-STATE = Path(settings.BASE_DIR) / "var" / "demo.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +65,7 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         seed = actions.add_parser("seed", help="make partner, topics, key, endpoint, subscription")
         seed.add_argument("--receiver", required=True, help="URL of the sample receiver")
+        seed.add_argument("--state", type=Path, required=True, help="file for what is shown once")
         seed.add_argument("--migrate", action="store_true", help="make the tables first")
         listen = actions.add_parser("receiver", help="verify deliveries and print them")
         listen.add_argument("--port", type=int, required=True, help="port to listen on")
@@ -80,7 +79,7 @@ class Command(BaseCommand):
             case "seed":
                 if options["migrate"]:
                     call_command("migrate", verbosity=0)
-                self.stdout.write(json.dumps(seed(options["receiver"], STATE)))
+                self.stdout.write(json.dumps(seed(options["receiver"], options["state"])))
             case "receiver":
                 listen(options["port"])
             case _:
