@@ -163,7 +163,8 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [],  # its enum hook guesses names; ours stand in the fields
+    "POSTPROCESSING_HOOKS": ["kafkahub.drf.schema.tidy"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "LICENSE": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 LOGGING_CONFIG = None  # kafkahub.observability.logs sets logging up, once a process

@@ -1,8 +1,6 @@
 """What the control API takes and shows of partners' objects. No serializer writes a row."""
 
-import re
 from collections.abc import Collection, Mapping
-from ipaddress import ip_network
 from typing import Any
 
 from rest_framework import serializers
@@ -16,7 +14,6 @@ from rest_framework.serializers import (
     SerializerMethodField,
 )
 
-from kafkahub import clock
 from kafkahub.crypto import SealBroken
 from kafkahub.drf.fields import (
     Json,
@@ -29,141 +26,35 @@ from kafkahub.drf.fields import (
     Truth,
     Values,
     Whole,
-    parse_moment,
 )
-from kafkahub.errors import Fault, Invalid
-from subscriptions import headers
 from subscriptions.actions.endpoints import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, header_values
-from subscriptions.filters.syntax import parse
+from subscriptions.inputs import (
+    FILTER,
+    HEADERS,
+    INCLUDES,
+    START,
+    TEXT,
+    as_cidr,
+    as_event_type,
+    as_filter,
+    as_headers,
+    as_it_is,
+    as_schedule,
+    as_scope,
+    as_start,
+    as_topic,
+    wrong,
+)
 from subscriptions.models import ApiKey, Endpoint, Partner, SigningSecret, Subscription, Topic
 from subscriptions.models.endpoints import MAX_URL
 from subscriptions.models.partners import MAX_NAME
-from subscriptions.models.topics import TOPIC_NAME
 from subscriptions.ownership import SeenTopic
-from subscriptions.starts import Earliest, Latest, Since, Start
+from subscriptions.starts import Latest
 
 MAX_DESCRIPTION = 2_000
 MAX_ID = 40
-MAX_TOPIC = 249
 MAX_CIDRS = 50
 MAX_SCOPES = 200
-MAX_SCHEDULE_S = 30 * 86_400
-INCLUDES = ("id", "record", "topic", "key", "headers", "position")
-"""Members that an envelope may carry beside its own, in the order they stand there."""
-FIXED_SCOPES = (
-    "webhooks:read",
-    "webhooks:write",
-    "deliveries:read",
-    "deliveries:write",
-    "keys:manage",
-)
-
-_TOPIC_SCOPE = re.compile(r"topic:(\*|[A-Za-z0-9._-]{1,249}):(read|write)")
-_EVENT_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-
-
-def wrong(code: str, text: str, pointer: str = "", **more: object) -> Invalid:
-    """Return the refusal of one value."""
-    return Invalid([Fault(pointer, code, text, more)])
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise wrong("wrong_type", "A string is needed here.")
-    return value
-
-
-def _topic(value: object) -> str:
-    if not TOPIC_NAME.fullmatch(text := _text(value)):
-        raise wrong("not_a_topic", "A topic name is needed here.")
-    return text
-
-
-def _event_type(value: object) -> str:
-    if not _EVENT_TYPE.fullmatch(text := _text(value)):
-        raise wrong("not_a_type", "An event type is 1 to 128 of A-Z, a-z, 0-9, _ . and -.")
-    return text
-
-
-def _scope(value: object) -> str:
-    text = _text(value)
-    if text not in FIXED_SCOPES and not _TOPIC_SCOPE.fullmatch(text):
-        allowed = [*FIXED_SCOPES, "topic:<name or *>:read", "topic:<name or *>:write"]
-        raise wrong("not_one_of", f"A scope is one of {', '.join(allowed)}.", allowed=allowed)
-    return text
-
-
-def _cidr(value: object) -> str:
-    try:
-        return str(ip_network(_text(value)))
-    except ValueError:
-        raise wrong("wrong_type", "A network such as 192.0.2.0/24 is needed here.") from None
-
-
-def _filter(value: object) -> object:
-    try:
-        parse(value, at="/filter")
-    except Invalid as error:
-        # The form puts the member's name before each place; the sentences have it already.
-        inner = [
-            Fault(each.pointer.removeprefix("/filter"), each.code, each.message, each.more)
-            for each in error.faults
-        ]
-        raise Invalid(inner, code=error.instance_code) from None
-    return value
-
-
-def _headers(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise wrong("wrong_type", "An object of header names and values is needed here.")
-    return headers.check(value, "")
-
-
-def _start(value: object) -> Start:
-    match value:
-        case "latest":
-            return Latest()
-        case "earliest":
-            return Earliest()
-        case {"time": str(text), **rest} if not rest:
-            return Since(_start_time(text))
-    raise wrong("not_one_of", '"latest", "earliest" or {"time": …} is needed here.')
-
-
-def _start_time(text: str) -> Any:
-    try:
-        moment = parse_moment(text)
-    except ValueError as error:
-        raise wrong("wrong_type", str(error), "/time") from None
-    if moment > clock.now():
-        raise wrong("out_of_range", "The time is in the future; start at latest.", "/time")
-    return moment
-
-
-TEXT = {"type": "string"}
-FILTER = {
-    "type": "object",
-    "description": "The filter language; {} lets everything pass.",
-    "additionalProperties": True,
-}
-START = {
-    "description": "Where each partition begins.",
-    "oneOf": [
-        {"type": "string", "enum": ["latest", "earliest"]},
-        {
-            "type": "object",
-            "required": ["time"],
-            "properties": {"time": {"type": "string", "format": "date-time"}},
-            "additionalProperties": False,
-        },
-    ],
-    "default": "latest",
-}
-HEADERS = {
-    "type": "object",
-    "maxProperties": headers.MAX_HEADERS,
-    "additionalProperties": {"type": "string", "maxLength": headers.MAX_VALUE},
-}
 
 
 class PartnerOut(serializers.Serializer[Partner]):
@@ -228,7 +119,7 @@ class EndpointIn(Strict):
     connect_timeout_ms = Whole(min_value=500, max_value=10_000, default=5_000)
     max_in_flight = Whole(min_value=1, max_value=256, default=32)
     max_body_bytes = Whole(min_value=65_536, max_value=10_485_760, default=1_048_576)
-    headers = Json(read=_headers, schema=HEADERS, default=dict)
+    headers = Json(read=as_headers, schema=HEADERS, default=dict)
     id = CharField(read_only=True)
     status = CharField(read_only=True)
     status_reason = CharField(read_only=True)
@@ -306,19 +197,11 @@ class SecretMade(SecretOut):
     secret = CharField(allow_null=True)
 
 
-def _schedule(value: object) -> list[int]:
-    delays = ListOf(child=Whole(min_value=1, max_value=604_800), max_length=50)
-    kept: list[int] = delays.run_validation(value)
-    if sum(kept) > MAX_SCHEDULE_S:
-        raise wrong("out_of_range", f"The delays may be {MAX_SCHEDULE_S} s together.")
-    return kept
-
-
 class RetryIn(Strict):
     """What follows a failed attempt."""
 
     schedule = Json(
-        read=_schedule,
+        read=as_schedule,
         schema={
             "type": "array",
             "maxItems": 50,
@@ -343,9 +226,9 @@ class SubscriptionForm(Strict):
     name = Text(max_length=MAX_NAME, required=False)
     endpoint = Text(max_length=MAX_ID)
     types = ListOf(
-        child=Json(read=_event_type, schema=TEXT), max_length=50, unique=True, default=list
+        child=Json(read=as_event_type, schema=TEXT), max_length=50, unique=True, default=list
     )
-    filter = Json(read=_filter, schema=FILTER, default=dict)
+    filter = Json(read=as_filter, schema=FILTER, default=dict)
     filter_language = OneOf(choices=["json"], default="json")
     format = OneOf(choices=Subscription.Format.values, default=Subscription.Format.ENVELOPE.value)
     include = ListOf(
@@ -367,8 +250,10 @@ class SubscriptionIn(SubscriptionForm):
     """A new subscription."""
 
     kind = OneOf(choices=["webhook"], default="webhook")
-    topics = ListOf(child=Json(read=_topic, schema=TEXT), min_length=1, max_length=20, unique=True)
-    start = Json(read=_start, schema=START, default=Latest)
+    topics = ListOf(
+        child=Json(read=as_topic, schema=TEXT), min_length=1, max_length=20, unique=True
+    )
+    start = Json(read=as_start, schema=START, default=Latest)
 
 
 class SubscriptionPatch(SubscriptionForm):
@@ -442,10 +327,10 @@ class KeyForm(Strict):
 
     name = Text(max_length=MAX_NAME)
     scopes = ListOf(
-        child=Json(read=_scope, schema=TEXT), min_length=1, max_length=MAX_SCOPES, unique=True
+        child=Json(read=as_scope, schema=TEXT), min_length=1, max_length=MAX_SCOPES, unique=True
     )
     topics = ListOf(
-        child=Json(read=_topic, schema=TEXT),
+        child=Json(read=as_topic, schema=TEXT),
         min_length=1,
         max_length=1_000,
         unique=True,
@@ -453,7 +338,7 @@ class KeyForm(Strict):
         required=False,
     )
     allowed_cidrs = ListOf(
-        child=Json(read=_cidr, schema=TEXT), max_length=MAX_CIDRS, unique=True, required=False
+        child=Json(read=as_cidr, schema=TEXT), max_length=MAX_CIDRS, unique=True, required=False
     )
     expires_at = Moment(required=False)
     id = CharField(read_only=True)
@@ -509,17 +394,13 @@ class KeyMade(KeyOut):
     key = CharField()
 
 
-def _any(value: object) -> object:
-    return value
-
-
 class ExplainIn(Strict):
     """A filter to try; ``sample`` is the value of a record, as a filter sees it."""
 
-    filter = Json(read=_filter, schema=FILTER)
-    topic = Json(read=_topic, schema=TEXT)
+    filter = Json(read=as_filter, schema=FILTER)
+    topic = Json(read=as_topic, schema=TEXT)
     sample = Json(
-        read=_any,
+        read=as_it_is,
         schema={"description": "The value of a record.", "type": "object"},
         allow_null=True,
         required=False,

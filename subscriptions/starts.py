@@ -10,6 +10,7 @@ from kafkahub.errors import Fault, Invalid, Unavailable
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import NoAdminApi, UnknownTopic
 from kafkahub.kafka.options import admin_options
+from subscriptions.cursor import NO_EPOCH, Cursor, TopicPosition, tag
 
 Starts = Mapping[tuple[str, int], int]
 """Next offset by topic and partition."""
@@ -32,7 +33,18 @@ class Since:
     moment: datetime
 
 
-Start = Latest | Earliest | Since
+@dataclass(frozen=True, slots=True)
+class At:
+    """From a position that some door handed out; ``token`` is how it was written."""
+
+    cursor: Cursor
+    token: str
+
+
+Start = Latest | Earliest | Since | At
+
+BEFORE_MS = 60_000
+"""How much earlier than its time a position begins that is of another log: copies, no hole."""
 
 
 def as_json(start: Start) -> object:
@@ -44,6 +56,8 @@ def as_json(start: Start) -> object:
             return "earliest"
         case Since(moment):
             return {"time": clock.rfc3339(moment)}
+        case At(_, token):
+            return {"cursor": token}
 
 
 @functools.cache
@@ -81,3 +95,42 @@ def _offsets(start: Start, topic: str, admin: Admin) -> Mapping[int, int]:
             return {number: low for number, (low, _) in admin.watermarks(topic).items()}
         case Since(moment):
             return admin.offsets_at(topic, int(moment.timestamp() * 1000))
+        case At(cursor):
+            return _offsets_at(cursor, topic, admin)
+
+
+def _offsets_at(cursor: Cursor, topic: str, admin: Admin) -> Mapping[int, int]:
+    """Return where a cursor stands in the topic; one that does not name it: the end of the log.
+
+    What is not retained any more begins at the first record there is, what is beyond the end at
+    the end, a partition that is newer than the cursor at its start.
+    """
+    marks = admin.watermarks(topic)
+    named = {position.name_tag: position for position in cursor.topics}.get(tag(topic))
+    if named is None:
+        return {number: high for number, (_, high) in marks.items()}
+    if not _is_of_this_log(cursor, named, topic, admin):
+        return _offsets_near(cursor.time_ms, topic, admin)
+    return {
+        number: min(max(named.offsets.get(number, low), low), high)
+        for number, (low, high) in marks.items()
+    }
+
+
+def _is_of_this_log(cursor: Cursor, named: TopicPosition, topic: str, admin: Admin) -> bool:
+    """Return whether offsets of the cursor mean the same records here."""
+    if cursor.cluster_tag != tag(admin.cluster_id()):
+        return False
+    if named.epoch_tag == NO_EPOCH:
+        return True  # written where the topic's own id was not known
+    try:
+        return named.epoch_tag == tag(admin.topic_id(topic))
+    except NoAdminApi:
+        return False
+
+
+def _offsets_near(time_ms: int, topic: str, admin: Admin) -> Mapping[int, int]:
+    try:
+        return admin.offsets_at(topic, max(time_ms - BEFORE_MS, 0))
+    except NoAdminApi:
+        return {number: low for number, (low, _) in admin.watermarks(topic).items()}

@@ -10,6 +10,7 @@ from rest_framework.serializers import Serializer
 from uritemplate import variables
 
 from kafkahub import problems
+from kafkahub.drf.fields import Strict
 from kafkahub.drf.operations import WRITES, Operation
 from kafkahub.drf.parameters import Parameter
 
@@ -107,6 +108,12 @@ class HubSchema(AutoSchema):
             node["description"] = f"Needs the scope `{operation.scope}`."
         return node
 
+    def _map_basic_serializer(self, serializer: Serializer[Any], direction: Direction) -> Node:
+        node: Node = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # untyped there
+        if isinstance(serializer, Strict):
+            node["additionalProperties"] = False
+        return node
+
     @property
     def _declared(self) -> Declaring:
         return cast("Declaring", self.view)  # drf-spectacular types it as any view
@@ -201,6 +208,23 @@ class HubSchema(AutoSchema):
             "description": "Codes: " + ", ".join(f"`{code}`" for code in codes) + ".",
             "content": {problems.MEDIA_TYPE: {"schema": schema, "example": example}},
         }
+
+
+def tidy(result: Node, **_: object) -> Node:
+    """Take drf-spectacular's own notes out of the finished document; it calls this hook."""
+    _forget(result)
+    return result
+
+
+def _forget(node: object) -> None:
+    match node:
+        case dict():
+            node.pop("x-spec-enum-id", None)
+            for inner in node.values():
+                _forget(inner)
+        case list():
+            for inner in node:
+                _forget(inner)
 
 
 def _page_of(schema: Node) -> Node:

@@ -17,8 +17,8 @@ from subscriptions.actions import keys as verbs
 from subscriptions.admin.base import AnyForm, HubAdmin, actor_of
 from subscriptions.admin.display import badge, code, listed
 from subscriptions.admin.pages import Question, Shown, ask_then, keep, show_each, show_once, take
+from subscriptions.inputs import FIXED_SCOPES
 from subscriptions.models import ApiKey, Topic
-from subscriptions.serializers import FIXED_SCOPES
 
 SCOPES = (*FIXED_SCOPES, "topic:*:read", "topic:*:write")
 USUAL_SCOPES = ("webhooks:read", "webhooks:write", "deliveries:read", "topic:*:read")

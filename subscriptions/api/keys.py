@@ -17,8 +17,9 @@ from subscriptions import ownership
 from subscriptions.actions import keys as actions
 from subscriptions.actions.keys import Rights
 from subscriptions.api.base import PartnerView
+from subscriptions.inputs import wrong
 from subscriptions.models import ApiKey
-from subscriptions.serializers import KeyIn, KeyMade, KeyOut, KeyPatch, KeyRotation, wrong
+from subscriptions.serializers import KeyIn, KeyMade, KeyOut, KeyPatch, KeyRotation
 
 KEY: Mapping[str, object] = {
     "id": "key_01jd0q2v7kz3v1m8x9c4b5n6a7",

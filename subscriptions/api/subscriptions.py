@@ -16,13 +16,13 @@ from subscriptions import ownership, starts
 from subscriptions.actions import subscriptions as actions
 from subscriptions.api.base import PartnerView
 from subscriptions.audit import Actor
+from subscriptions.inputs import wrong
 from subscriptions.models import Endpoint, Subscription
 from subscriptions.models.partners import MAX_NAME
 from subscriptions.serializers import (
     SubscriptionIn,
     SubscriptionOut,
     SubscriptionPatch,
-    wrong,
 )
 from subscriptions.starts import Starts
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from kafkahub import clock, config
-from kafkahub.kafka.options import producer_options
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.options import admin_options, producer_options
 from kafkahub.kafka.producer import Producer
+from subscriptions.cursor import NO_EPOCH, Cursor, TopicPosition, encode, tag
 from subscriptions.models import AuditEvent, Endpoint, Grant, LanePosition, Subscription
 from tests import factories
 from tests.api import Caller, codes, json_of
@@ -74,6 +76,53 @@ def test_a_time_starts_at_the_first_record_from_then_on(
 
     assert made["start"] == {"time": before}
     assert made["position"] == {"offsets": {orders: {"0": 0, "1": 0}}}
+
+
+def cursor_at(orders: str, offsets: dict[int, int], cluster: str = "") -> str:
+    """Return a cursor as any door writes it."""
+    here = cluster or Admin(admin_options(config.load())).cluster_id()
+    place = TopicPosition(tag(orders), NO_EPOCH, offsets)
+    token = encode(Cursor(tag(here), int(clock.now().timestamp() * 1000), (place,)))
+    assert token is not None
+    return token
+
+
+@pytest.mark.parametrize(
+    ("offsets", "begun"),
+    [
+        ({0: 1, 1: 1}, {"0": 1, "1": 1}),
+        ({0: 99, 1: 0}, {"0": 2, "1": 0}),  # beyond the end: at the end
+        ({0: 1}, {"0": 1, "1": 0}),  # a partition newer than the cursor: from its first record
+    ],
+)
+def test_a_cursor_of_another_door_goes_on_where_it_stood(
+    alice: Caller, endpoint: Endpoint, orders: str, offsets: dict[int, int], begun: dict[str, int]
+) -> None:
+    token = cursor_at(orders, offsets)
+
+    made = make(alice, endpoint, orders, start={"cursor": token})
+
+    assert made["position"] == {"offsets": {orders: begun}}
+    assert made["start"] == {"cursor": token}
+
+
+def test_a_cursor_of_another_cluster_goes_back_by_its_time(
+    alice: Caller, endpoint: Endpoint, orders: str
+) -> None:
+    foreign = cursor_at(orders, {0: 99, 1: 99}, cluster="elsewhere")
+
+    made = make(alice, endpoint, orders, start={"cursor": foreign})
+
+    assert made["position"] == {"offsets": {orders: {"0": 0, "1": 0}}}
+
+
+def test_a_forged_cursor_is_refused(alice: Caller, endpoint: Endpoint) -> None:
+    body = {"endpoint": endpoint.id, "topics": ["orders"], "start": {"cursor": "AQAB"}}
+
+    refused = alice.post("/subscriptions", body)
+
+    assert json_of(refused)["code"] == "invalid_cursor"
+    assert codes(refused) == {"/start/cursor": "invalid_cursor"}
 
 
 def test_a_later_read_shows_no_start_offsets(
