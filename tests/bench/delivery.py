@@ -107,7 +107,7 @@ def prepare(topic: str, receiver: Receiver) -> None:
     endpoint = models.Endpoint.objects.create(
         partner=partner,
         name="receiver",
-        url=f"{receiver.scheme}://localhost:{receiver.port}/",
+        url=f"{receiver.scheme}://127.0.0.1:{receiver.port}/",
         max_in_flight=256,
     )
     models.SigningSecret.objects.create(endpoint=endpoint, secret=signing.new_secret())
@@ -180,7 +180,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         authority = trustme.CA()
         certificate, ca_file = Path(folder, "server.pem"), Path(folder, "ca.pem")
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         authority.cert_pem.write_to_path(ca_file)
         run = f"{os.getpid()}-{int(time.time())}"
         found = {}
