@@ -20,18 +20,18 @@ DEADLINE_S = 60
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Return the port of a web process with two workers."""
+    log = tmp_path_factory.mktemp("web") / "log"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = int(free.getsockname()[1])
     command = [sys.executable, "manage.py", "runweb", "--workers", "2", "--port", str(number)]
     # A group of its own: what it starts must end with it, also where it fails.
-    web = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
-    )
+    with log.open("wb") as out:
+        web = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, process_group=0)
     try:
-        wait_until_ready(number)
+        wait_until_ready(number, log)
         yield number
     finally:
         web.terminate()
@@ -40,7 +40,7 @@ def port() -> Iterator[int]:
             os.killpg(web.pid, signal.SIGKILL)
 
 
-def wait_until_ready(port: int) -> None:
+def wait_until_ready(port: int, log: Path) -> None:
     until = time.monotonic() + DEADLINE_S
     between = threading.Event()
     seen: object = None
@@ -54,7 +54,7 @@ def wait_until_ready(port: int) -> None:
                 return
             seen = body
         between.wait(0.1)
-    pytest.fail(f"not ready: {seen!r}")
+    pytest.fail(f"not ready: {seen!r}\n{log.read_text()[-4_000:]}")
 
 
 def get(port: int, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
