@@ -26,6 +26,11 @@ PREFIX = "KAFKAHUB_"
 OWN_VARIABLES = frozenset({"KAFKAHUB_FAILPOINTS", "KAFKAHUB_REQUIRE_PARTS"})
 """Variables with our prefix that are read elsewhere and are no settings."""
 
+CURE = (
+    "Run `make test` or `make dev`, which bring settings of their own; for yours see"
+    " docs/configuration.md."
+)
+
 CommaList = tuple[str, ...]
 Networks = tuple[IPv4Network | IPv6Network, ...]
 Environment = Literal["production", "dev", "test"]
@@ -228,8 +233,14 @@ def read(environment: Mapping[str, str]) -> Config:
 
 @functools.cache
 def load() -> Config:
-    """Return the settings of this process, read once from its environment."""
-    return read(os.environ)
+    """Return the settings of this process, read once from its environment.
+
+    Raises ConfigError with every fault, and where settings come from.
+    """
+    try:
+        return read(os.environ)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\n{CURE}") from None
 
 
 def _by_comma(value: object) -> object:
