@@ -1,6 +1,5 @@
 """Values that the tests of the engine are made of; plain functions with sensible defaults."""
 
-
 from delivery.forms import Naming
 from delivery.lanes import Lane, Partition
 from delivery.request import LaneForm
