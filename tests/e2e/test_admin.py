@@ -1,6 +1,7 @@
 """The operators' pages in a real browser."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -154,3 +155,40 @@ def open_first(page: Page, path: str, watched: Watched) -> None:
     watched.open(path)
     page.locator("#result_list tbody th a").first.click()
     page.get_by_role("link", name="History").wait_for()
+
+
+def test_an_operator_makes_a_key_and_rotates_a_secret_by_the_page(
+    product: None, watched: Watched
+) -> None:
+    page = sign_in(watched)
+
+    watched.open("/admin/subscriptions/apikey/add/")
+    page.get_by_role("combobox").first.click()
+    page.get_by_role("option", name="Acme Logistics").click()
+    page.get_by_label("Name:").fill("shop")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text(re.compile(r"khk_live_\w{60}")).wait_for()
+    shoot(page, "shown once")
+
+    watched.open(PAGES["endpoints"])
+    page.get_by_role("link", name="shop").click()
+    page.get_by_role("button", name="Rotate secret").click()
+    shoot(page, "question")
+    page.get_by_role("button", name="Rotate secrets").click()
+    page.get_by_text(re.compile("whsec_")).wait_for()
+
+    assert watched.faults == []
+
+
+def test_an_operator_sees_a_payload_as_text(product: None, watched: Watched) -> None:
+    page = sign_in(watched)
+
+    watched.open(PAGES["parked"])
+    page.get_by_role("link", name="msg_").first.click()
+    page.get_by_role("button", name="See payload").click()
+    page.get_by_label("Reason").fill("ticket 4711")
+    page.get_by_role("button", name="See payload").click()
+    page.get_by_text("onerror=alert(2)").wait_for()
+    shoot(page, "payload")
+
+    assert watched.faults == []
