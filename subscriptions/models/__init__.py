@@ -6,6 +6,7 @@ from subscriptions.models.lanes import LanePosition
 from subscriptions.models.operations import IdempotencyKey
 from subscriptions.models.partners import ApiKey, Partner
 from subscriptions.models.subscriptions import Subscription
+from subscriptions.models.tickets import StreamTicket
 from subscriptions.models.topics import Grant, Topic
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LanePosition",
     "Partner",
     "SigningSecret",
+    "StreamTicket",
     "Subscription",
     "Topic",
 ]

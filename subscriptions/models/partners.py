@@ -9,6 +9,7 @@ from django.db import models
 from kafkahub import clock, ids
 
 MAX_NAME = 100
+MAX_ORIGIN = 300
 
 
 class Partner(models.Model):
@@ -24,6 +25,12 @@ class Partner(models.Model):
     name = models.CharField(max_length=MAX_NAME, unique=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
     contact = models.EmailField(blank=True, help_text="Where notices go.")
+    allowed_origins = ArrayField(
+        models.CharField(max_length=MAX_ORIGIN),
+        default=list,
+        blank=True,
+        help_text="Web origins whose pages may open streams, such as https://shop.example.com.",
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
