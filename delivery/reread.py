@@ -163,7 +163,7 @@ def _delivery(
     if form is None:
         raise NotFound
     delivery = Delivery(form, record, record.offset, fault=_fault(record, form))
-    delivery.webhook_id = form.identity.webhook_id(record.offset)
+    delivery.webhook_id = form.deliveries.of(record.offset)
     return delivery
 
 
