@@ -92,6 +92,7 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "parked": _every(5, "delivery.tasks.sweep_parked"),
     "idempotency-keys": _every(3_600, "subscriptions.tasks.expire_idempotency_keys"),
     "sessions": _every(3_600, "subscriptions.tasks.expire_sessions"),
+    "audit-head": _every(3_600, "subscriptions.tasks.write_audit_head"),
 }
 """In code, because nobody edits it; jobs are idempotent, so two beats do no harm."""
 

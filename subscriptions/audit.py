@@ -23,6 +23,8 @@ LOCK = 0x6B68_6175
 """Number of the advisory lock that makes the chain serial; nothing else uses it."""
 GENESIS = bytes(hashlib.sha256().digest_size)
 """``prev_hash`` of the first row."""
+EMPTY = 0
+"""Id of the head while there is no row."""
 MAX_TEXT = 4_000
 """Characters of one text that a row keeps: a change stays readable, a row stays small."""
 CHANGED = "changed"
@@ -39,7 +41,6 @@ class Verb(StrEnum):
     PARTNER_UPDATED = "partner.updated"
     PARTNER_SUSPENDED = "partner.suspended"
     PARTNER_RESUMED = "partner.resumed"
-    PARTNER_DELETED = "partner.deleted"
     KEY_CREATED = "key.created"
     KEY_UPDATED = "key.updated"
     KEY_ROTATED = "key.rotated"
@@ -48,7 +49,6 @@ class Verb(StrEnum):
     TOPIC_UPDATED = "topic.updated"
     TOPIC_ENABLED = "topic.enabled"
     TOPIC_DISABLED = "topic.disabled"
-    TOPIC_DELETED = "topic.deleted"
     GRANT_CREATED = "grant.created"
     GRANT_UPDATED = "grant.updated"
     GRANT_DELETED = "grant.deleted"
@@ -57,7 +57,6 @@ class Verb(StrEnum):
     ENDPOINT_ENABLED = "endpoint.enabled"
     ENDPOINT_DISABLED = "endpoint.disabled"
     ENDPOINT_DELETED = "endpoint.deleted"
-    SECRET_CREATED = "secret.created"  # noqa: S105 - the name of a verb
     SECRET_ROTATED = "secret.rotated"  # noqa: S105 - the name of a verb
     SECRET_RETIRED = "secret.retired"  # noqa: S105 - the name of a verb
     SUBSCRIPTION_CREATED = "subscription.created"
@@ -81,8 +80,6 @@ class Verb(StrEnum):
     ROLE_UPDATED = "role.updated"
     ROLE_DELETED = "role.deleted"
     ENCRYPTION_ROTATED = "encryption.rotated"
-    SETTINGS_STARTED = "settings.started"
-    AUDIT_VERIFIED = "audit.verified"
 
 
 class ActorKind(StrEnum):
@@ -165,7 +162,7 @@ def differences(before: Mapping[str, object], after: Mapping[str, object]) -> Ch
 
 
 class Head(NamedTuple):
-    """The newest row; ``id`` is 0 and ``hash`` GENESIS while there is none."""
+    """The newest row; ``id`` is EMPTY and ``hash`` GENESIS while there is none."""
 
     id: int
     hash: bytes
@@ -174,7 +171,7 @@ class Head(NamedTuple):
 def head() -> Head:
     """Return the newest row's id and hash, by primary key."""
     row = AuditEvent.objects.order_by("-id").values_list("id", "hash").first()
-    return Head(row[0], bytes(row[1])) if row else Head(0, GENESIS)
+    return Head(row[0], bytes(row[1])) if row else Head(EMPTY, GENESIS)
 
 
 def canonical(event: AuditEvent) -> bytes:

@@ -97,6 +97,8 @@ def is_authentic(event: AuditEvent, keys: Iterable[bytes]) -> bool:
 def _wrong_head(heads: Mapping[int, bytes]) -> Finding | None:
     found = dict(AuditEvent.objects.filter(id__in=heads).values_list("id", "hash"))
     for row, expected in sorted(heads.items()):
+        if row == audit.EMPTY:
+            continue
         if row not in found:
             return Finding(row, Fault.HEAD, "it was the newest row once and is gone")
         if not hmac.compare_digest(bytes(found[row]), expected):

@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
-from subscriptions.admin.base import MAX_SELECTED, M, run_each
+from subscriptions.admin.base import MAX_SELECTED, HubAdmin, M, run_each
 
 
 class ReasonForm(forms.Form):
@@ -55,8 +55,10 @@ def ask(
     form = form_class(request.POST if is_answer else None)
     if is_answer and form.is_valid():
         return form, None
+    page = admin.site.get_model_admin(queryset.model)
     context = {
         **admin.site.each_context(request),
+        "is_dangerous": isinstance(page, HubAdmin) and question.action in page.dangerous_actions,
         "title": question.button,
         "opts": queryset.model._meta,
         "objects": queryset,

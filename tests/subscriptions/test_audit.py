@@ -10,9 +10,10 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from kafkahub.fields import Sealed
-from subscriptions import audit, chain
+from subscriptions import audit, chain, tasks
 from subscriptions.audit import Actor, Subject
 from subscriptions.models import AuditEvent, Endpoint, Partner, SigningSecret
 
@@ -179,6 +180,14 @@ def test_a_log_cut_at_its_tail_differs_from_the_head_written_down() -> None:
 
 
 @pytest.mark.django_db
+def test_a_head_from_before_the_first_row_says_nothing() -> None:
+    heads = {audit.EMPTY: audit.head().hash}
+    write(1)
+
+    assert chain.verify(heads=heads) == chain.Verdict(1, None)
+
+
+@pytest.mark.django_db
 def test_a_part_of_the_log_can_be_checked_alone() -> None:
     events = write(5)
     tamper("UPDATE subscriptions_auditevent SET actor = 'x' WHERE id = %s", events[0].id)
@@ -273,6 +282,21 @@ def test_a_file_without_heads_is_no_pass(tmp_path: Path, text: str) -> None:
         call_command("verify_audit", heads=heads)
 
     assert failure.value.returncode == 2
+
+
+@pytest.mark.django_db
+def test_the_hourly_log_line_is_a_head(tmp_path: Path) -> None:
+    events = write(2)
+    with capture_logs() as lines:
+        tasks.write_audit_head()
+    heads = tmp_path / "heads"
+    heads.write_text("\n".join(json.dumps(line) for line in lines))
+
+    call_command("verify_audit", heads=heads)
+    tamper("DELETE FROM subscriptions_auditevent WHERE id = %s", events[1].id)
+
+    with pytest.raises(CommandError, match="head differs"):
+        call_command("verify_audit", heads=heads)
 
 
 def found(heads: dict[int, bytes] | None = None) -> tuple[int, chain.Fault]:
