@@ -4,7 +4,8 @@ HubError                       code                   status
 ├── Invalid                    validation_failed      400   one or more faults, each with its place
 ├── Unauthenticated            unauthenticated        401
 ├── Forbidden                  insufficient_scope     403
-│   └── ActionNotGranted       action_not_granted     403
+│   ├── ActionNotGranted       action_not_granted     403
+│   └── OriginNotAllowed       origin_not_allowed     403
 ├── NotFound                   not_found              404   unknown, foreign, deleted: the same
 ├── MethodNotAllowed           method_not_allowed     405
 ├── NotAcceptable              not_acceptable         406
@@ -100,6 +101,16 @@ class ActionNotGranted(Forbidden):
 
     code = "action_not_granted"
     title = "The grant does not include this action"
+
+
+class OriginNotAllowed(Forbidden):
+    """A page of an origin that may not open streams here; answered without CORS headers."""
+
+    code = "origin_not_allowed"
+    title = "The origin is not allowed"
+
+    def __init__(self) -> None:
+        super().__init__("This origin is not among those that the partner allows.")
 
 
 class NotFound(HubError):

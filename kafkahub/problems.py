@@ -21,6 +21,7 @@ RETRY_AFTER_S = 5
 TITLES: Mapping[str, str] = {
     "bad_combination": "Two fields do not go together",
     "duplicate_key": "The JSON names a member twice",
+    "fixed_by_ticket": "The ticket fixes this parameter",
     "header_not_allowed": "The header is not allowed",
     "invalid_cursor": "The cursor cannot be used",
     "invalid_filter": "The filter is not valid",

@@ -58,6 +58,10 @@ class Principal:
         """Return whether the principal holds exactly this scope."""
         return scope in self.scopes
 
+    def may(self, topic: str, action: Action) -> bool:
+        """Return whether a scope covers this action on the topic; says nothing of grants."""
+        return self.has(f"topic:{topic}:{action}") or self.has(f"topic:*:{action}")
+
     def reaches(self, topic: str) -> bool:
         """Return whether its topic list lets it see this topic; says nothing of grants."""
         return self.topics is None or topic in self.topics
