@@ -7,7 +7,7 @@ from uuid import UUID
 from delivery.lanes import Delivery, Lane, Partition
 from delivery.ledger import TEST_PREFIX, AttemptRow, Dead, Later, NewlyParked, ParkedRow
 from delivery.outcome import OutcomeClass
-from delivery.positions import Floor, LaneRow
+from delivery.positions import Floor, LaneRow, Place
 from delivery.request import Request
 from kafkahub.egress.curl import Answer
 
@@ -62,9 +62,20 @@ class Outcomes:
         """Outcomes that wait: what a crash now would make doubtful."""
         return len(self._batch.attempts) + len(self._batch.parked)
 
+    @property
+    def next_number(self) -> int:
+        """Number of the batch that gathers now."""
+        return self._number + 1
+
     def touch(self, lane: Lane) -> None:
         """Write the lane's row with the next checkpoint."""
         self._lanes.add(lane)
+
+    def lose(self, place: Place) -> None:
+        """Park nothing of a partition that is not ours any more: its new owner reads it again."""
+        self._batch.parked = [
+            row for row in self._batch.parked if (row.topic, row.partition) != place
+        ]
 
     def delivered(self, delivery: Delivery) -> None:
         """Note that a delivery is done."""
@@ -172,7 +183,7 @@ class Outcomes:
         touched = {lane.partition for lane in lanes}
         parked = {(row.topic, row.partition) for row in batch.parked}
         for lane in lanes:
-            if not lane.partition.is_lost:
+            if lane.partition.lanes.get(lane.form.subscription.id) is lane:
                 batch.lanes.append(_lane_row(lane))
         for partition in partitions:
             floor = partition.floor.position()

@@ -60,8 +60,9 @@ class Board:
         self._ask = ask
         self._gate = gate
         self._is_gated = False
-        self._behind: set[Lane] = set()
-        self._full: set[Lane] = set()
+        # Ordered, so that the same notes make the same requests in the same order.
+        self._behind: dict[Lane, None] = {}
+        self._full: dict[Lane, None] = {}
         self.partitions: dict[Place, Partition] = {}
         self.snapshot = NOTHING
 
@@ -82,7 +83,7 @@ class Board:
         if partition is None or partition.is_leaving:
             return
         floor, lanes = partition.floor, partition.lanes
-        touched: set[Lane] = set()
+        touched: dict[Lane, None] = {}
         for offset, hits in note.hits:
             owed = Owed(offset, 0)
             for subscription, record, fault in hits:
@@ -91,7 +92,7 @@ class Board:
                     continue
                 owed.pending += 1
                 lane.push(Delivery(lane.form, record, offset, lane, owed, fault))
-                touched.add(lane)
+                touched[lane] = None
             if owed.pending:
                 floor.read(owed)
         floor.skip_to(note.next_offset)
@@ -115,7 +116,7 @@ class Board:
         self._outcomes.touch(lane)
         if lane.state is LaneState.LIVE:
             failpoint("handover.before_live")
-            self._behind.discard(lane)
+            self._behind.pop(lane, None)
         self._offer(lane)
 
     def give_back(self, delivery: Delivery, lane: Lane) -> None:
@@ -152,7 +153,8 @@ class Board:
         """Let every lane follow its subscription."""
         self.snapshot = note.snapshot
         for partition in self.partitions.values():
-            self._follow(partition)
+            if not partition.is_leaving:  # its queues are dropped, so no place can be told of them
+                self._follow(partition)
         for found in note.lanes:
             partition_of = self.partitions.get((found.row.topic, found.row.partition))
             if partition_of is not None:
@@ -179,6 +181,7 @@ class Board:
             partition = self.partitions.pop(place, None)
             if partition is not None:
                 partition.is_lost = True
+                self._outcomes.lose(place)
                 for lane in list(partition.lanes.values()):
                     self._abandon(lane)
 
@@ -191,8 +194,16 @@ class Board:
             else:
                 form = self._form(partition, live.id)
                 if form is not None:
-                    lane.form = form
+                    self._reform(lane, form)
                 self._heed(lane)
+
+    def _reform(self, lane: Lane, form: LaneForm) -> None:
+        """Let what is queued go out by the settings of now, to the endpoint of now."""
+        before = lane.form.subscription
+        if before.endpoint.id != form.subscription.endpoint.id:
+            self._turns.withdraw(self.window(before), lane)
+        lane.form = form
+        self._offer(lane)
 
     def _found(self, partition: Partition, found: inbox.Found) -> None:
         """Set a lane up where its row says that it stands."""
@@ -205,7 +216,7 @@ class Board:
         lane.live_from = max(row.next_offset, partition.floor.next_offset)
         if row.state != LaneState.LIVE:
             lane.owe_from(row.next_offset, row.reason)
-            self._behind.add(lane)
+            self._behind[lane] = None
             self._outcomes.touch(lane)
         self._heed(lane)
 
@@ -225,24 +236,25 @@ class Board:
             self._fall_behind(lane, "subscription", LaneState.PAUSED)
         elif is_sending and lane.state is LaneState.PAUSED:
             lane.resume()
-            self._behind.add(lane)
+            self._behind[lane] = None
             self._outcomes.touch(lane)
+            self._offer(lane)
 
     def _abandon(self, lane: Lane) -> None:
         lane.abandon()
         del lane.partition.lanes[lane.form.subscription.id]
-        self._behind.discard(lane)
-        self._full.discard(lane)
+        self._behind.pop(lane, None)
+        self._full.pop(lane, None)
 
     def _fall_behind(self, lane: Lane, reason: str, state: LaneState = LaneState.BEHIND) -> None:
         failpoint("lane.behind.before_row")
         lane.fall_behind(reason, state)
         self._outcomes.touch(lane)
-        self._full.discard(lane)
+        self._full.pop(lane, None)
         if state is LaneState.BEHIND:
-            self._behind.add(lane)
+            self._behind[lane] = None
         else:
-            self._behind.discard(lane)
+            self._behind.pop(lane, None)
 
     def _offer(self, lane: Lane) -> None:
         if lane.queue or lane.returned:
@@ -262,7 +274,7 @@ class Board:
         is_full = len(lane.queue) >= room.records or lane.queued_bytes >= room.bytes_
         if is_full and lane.full_since is None:
             lane.full_since = now
-            self._full.add(lane)
+            self._full[lane] = None
 
     def _judge_full(self, now: float) -> None:
         """Let lanes fall behind that hold others up too long; open the gate when none is full.
@@ -275,7 +287,7 @@ class Board:
             is_half = len(lane.queue) * 2 <= room.records and lane.queued_bytes * 2 <= room.bytes_
             if is_half:
                 lane.full_since = None
-                self._full.discard(lane)
+                self._full.pop(lane, None)
             elif now - (lane.full_since or now) > room.full_s and not self._is_alone(lane):
                 self._fall_behind(lane, "overflow")
         is_gated = bool(self._full)

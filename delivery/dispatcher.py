@@ -52,6 +52,17 @@ class Outside:
     drop: Callable[[Iterable[Place]], None]
 
 
+@dataclass(slots=True)
+class Leaving:
+    """Partitions on their way to another engine.
+
+    last  number of the batch that holds the last outcome of them; None while requests are out
+    """
+
+    note: inbox.Revoked
+    last: int | None = None
+
+
 class Dispatcher:
     """Lanes and windows of one engine.
 
@@ -80,7 +91,8 @@ class Dispatcher:
         self._inbox: deque[inbox.Note] = deque()
         self._committing: Batch | None = None
         self._last_commit = 0.0
-        self._leaving: list[inbox.Revoked] = []
+        self._durable = 0
+        self._leaving: list[Leaving] = []
         self._drain: inbox.Drain | None = None
         self._in_flight = 0
 
@@ -142,6 +154,7 @@ class Dispatcher:
             self._act(self._inbox.popleft(), now)
         self._turns.wake_due(now)
         self._board.pace(now)
+        self._note_landed()
         if self._is_commit_due(now):
             self._commit(now)
         self._finish_leaving()
@@ -156,6 +169,8 @@ class Dispatcher:
     # Requests out.
 
     def _request(self, delivery: Delivery, now: float) -> Request | None:
+        if delivery.lane is not None:
+            delivery.form = delivery.lane.form  # secrets and URL of now, not of when it was read
         if not delivery.webhook_id:
             delivery.webhook_id = delivery.form.deliveries.of(delivery.offset)
         try:
@@ -254,12 +269,15 @@ class Dispatcher:
     def _commit(self, now: float) -> None:
         self._last_commit = now
         batch = self._outcomes.take(list(self._board.partitions.values()))
-        if not batch.is_empty:
+        if batch.is_empty:
+            self._durable = batch.number
+        else:
             self._committing = batch
             self._outside.commit(batch)
 
     def _committed(self, note: inbox.Committed) -> None:
         self._committing = None
+        self._durable = note.number
         if note.fenced:
             self._board.lose(note.fenced)
             self._outside.drop(note.fenced)
@@ -280,20 +298,21 @@ class Dispatcher:
                 self._turns.forget_parked()
             case inbox.SnapshotChanged():
                 self._board.changed(note)
+                self._reclaim()
             case inbox.Assigned():
                 self._board.assigned(note)
             case inbox.Revoked():
-                self._leaving.append(note)
+                self._leaving.append(Leaving(note))
                 self._board.leave(note.places)
             case inbox.Lost():
-                self._board.lose(note.places)
+                self._lose(note.places)
             case inbox.Drain():
                 self._drain = note
 
     def _claimed(self, note: inbox.ParkedClaimed) -> None:
         for row in note.rows:
             form = self._board.parked_form(row)
-            if form is None:
+            if form is None or not form.subscription.sending:
                 self._outcomes.give_back(row)
                 continue
             delivery = Delivery(form, None, row.offset)
@@ -304,15 +323,31 @@ class Dispatcher:
             window.parked.queue.append(delivery)
             self._turns.offer(window, window.parked)
 
+    def _reclaim(self) -> None:
+        """Give claimed rows that are not out yet the settings of now."""
+        rows = [delivery.parked for delivery in self._turns.forget_parked()]
+        self._claimed(inbox.ParkedClaimed([row for row in rows if row is not None]))
+
+    def _lose(self, places: Iterable[Place]) -> None:
+        """Forget partitions that went too slowly: some may be ours again soon."""
+        lost = set(places)
+        self._board.lose(lost)
+        self._leaving = [one for one in self._leaving if not lost.issuperset(one.note.places)]
+
+    def _note_landed(self) -> None:
+        """Note which batch holds the last outcomes of partitions that nothing is out of."""
+        for leaving in self._leaving:
+            is_busy = any(self._board.is_busy(place) for place in leaving.note.places)
+            if leaving.last is None and not is_busy:
+                leaving.last = self._outcomes.next_number
+
     def _finish_leaving(self) -> None:
-        """Let partitions go of which nothing is in flight or waits for a checkpoint."""
-        if self._committing is not None or self._outcomes.count:
-            return
-        for note in list(self._leaving):
-            if not any(self._board.is_busy(place) for place in note.places):
-                self._board.lose(note.places)
-                self._leaving.remove(note)
-                note.done.set()
+        """Let partitions go whose last outcomes are durable."""
+        for leaving in list(self._leaving):
+            if leaving.last is not None and leaving.last <= self._durable:
+                self._board.lose(leaving.note.places)
+                self._leaving.remove(leaving)
+                leaving.note.done.set()
 
     def _is_at_rest(self) -> bool:
         return self._in_flight == 0 and self._committing is None and self._outcomes.count == 0

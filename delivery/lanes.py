@@ -166,7 +166,7 @@ class Lane:
     # What the shared reader and the backlog reader bring.
 
     def owes(self, offset: int) -> bool:
-        """Return whether the live lane owes this record; a settled one is forgotten here."""
+        """Return whether the live lane owes this record."""
         if self.state is not LaneState.LIVE or offset < self.live_from:
             return False
         return not self._was_settled(offset)
@@ -254,7 +254,9 @@ class Lane:
     # What the sender takes and brings back.
 
     def next(self) -> Delivery | None:
-        """Return the delivery to send next, or None."""
+        """Return the delivery to send next, or None; a paused lane keeps what was given back."""
+        if self.state is LaneState.PAUSED:
+            return None
         if self.returned:
             delivery = self.returned.popleft()
         elif self.queue:
@@ -267,10 +269,14 @@ class Lane:
         return delivery
 
     def give_back(self, delivery: Delivery) -> None:
-        """Take back a delivery whose attempt did not count: it is sent again soon."""
+        """Take back a delivery whose attempt did not count: it is sent again soon.
+
+        Where the lane goes to another engine it stays owed, and that one sends it.
+        """
         self._landed(delivery)
-        self.returned.append(delivery)
-        self.queued_bytes += delivery.weight
+        if self.is_ours:
+            self.returned.append(delivery)
+            self.queued_bytes += delivery.weight
 
     def settle(self, delivery: Delivery) -> None:
         """Note that a delivery is delivered or parked."""
@@ -299,6 +305,13 @@ class Lane:
         return state, self.debt.position()
 
     @property
+    def is_ours(self) -> bool:
+        """Whether anything of it may be sent or written from here: neither going nor gone."""
+        partition = self.partition
+        known = partition.lanes.get(self.form.subscription.id)
+        return known is self and not (partition.is_leaving or partition.is_lost)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is queued or in flight."""
         return not (self.queue or self.returned or self.in_flight)
@@ -314,10 +327,8 @@ class Lane:
         return self.read_offset
 
     def _was_settled(self, offset: int) -> bool:
-        if offset in self.ahead:
-            self.ahead.discard(offset)
-            return True
-        return False
+        # Kept for good: a lane that falls behind reads such an offset once more.
+        return offset in self.ahead
 
 
 def _release(delivery: Delivery) -> None:

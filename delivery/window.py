@@ -93,6 +93,12 @@ class Turns:
             window.feeders.append(feeder)
         self._admit(window)
 
+    def withdraw(self, window: Window, feeder: Feeder) -> None:
+        """Ask ``feeder`` no more for this window's endpoint: it is another's from now on."""
+        if feeder.is_ready:
+            feeder.is_ready = False
+            window.feeders.remove(feeder)
+
     def take(self, now: float) -> Delivery | None:
         """Return the next delivery whose endpoint has room, or None; counts it as in flight."""
         ready = self._ready
@@ -124,10 +130,13 @@ class Turns:
             else:
                 self._waiting.append(window)
 
-    def forget_parked(self) -> None:
-        """Send none of the claimed parked rows that are not out yet: their leases may be over."""
+    def forget_parked(self) -> list[Delivery]:
+        """Send none of the claimed parked rows that are not out yet; return them."""
+        forgotten: list[Delivery] = []
         for window in self._windows.values():
+            forgotten += window.parked.queue
             window.parked.queue.clear()
+        return forgotten
 
     def _admit(self, window: Window) -> None:
         if not window.is_ready and window.feeders and window.in_flight < window.limit:

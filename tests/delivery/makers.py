@@ -2,7 +2,9 @@
 
 from delivery.forms import Naming
 from delivery.lanes import Lane, Partition
+from delivery.ledger import ParkedRow
 from delivery.request import LaneForm
+from kafkahub.egress.curl import Answer, Timings
 from kafkahub.kafka.record import Record
 from kafkahub.signing import HmacSigner
 from subscriptions.grants import Grant
@@ -127,3 +129,33 @@ def record(
     headers: tuple[tuple[str, bytes | None], ...] = (),
 ) -> Record:
     return Record(TOPIC, 0, offset, 1_795_407_540_123, b"k", value, headers)
+
+
+def answer(
+    status: int = 200, outcome: str | None = None, retry_after: tuple[str, ...] = ()
+) -> Answer:
+    """Return what the sender brings back: a status, or with 0 an outcome below HTTP."""
+    timings = Timings(0, 0, 10, 20, 5)
+    return Answer(status, outcome, retry_after, b"ok", None, timings, True, 35)
+
+
+def parked_row(
+    offset: int = 0, live: str = "sub_1", *, reason: str = "failed", attempts: int = 1
+) -> ParkedRow:
+    """Return a claimed row as the ledger hands it out."""
+    return ParkedRow(
+        id=f"msg_{offset:022d}",
+        subscription=live,
+        topic=TOPIC,
+        partition=0,
+        offset=offset,
+        generation=1,
+        key=b"k",
+        record_time_ms=1_795_407_540_123,
+        body=b'{"parked":true}',
+        headers={"content-type": "application/json", "x-of-format": "kept"},
+        grant_version=1,
+        reason=reason,
+        attempts=attempts,
+        sends=attempts,
+    )
