@@ -22,7 +22,9 @@ NOW_US = 1_795_407_540_123_456
 
 @pytest.fixture
 def conn() -> Iterator[Conn]:
+    # Django empties its own tables only, so other tests' attempts may still be there.
     with factories.connect() as conn:
+        conn.execute("DELETE FROM delivery_attempt")
         yield conn
         conn.execute("DELETE FROM delivery_attempt")
 
