@@ -186,15 +186,26 @@ class Outcomes:
             if lane.partition.lanes.get(lane.form.subscription.id) is lane:
                 batch.lanes.append(_lane_row(lane))
         for partition in partitions:
-            floor = partition.floor.position()
             place = (partition.topic, partition.number)
-            if floor != partition.saved or partition in touched or place in parked:
-                partition.saved = floor
-                partition.checkpoint += 1
-                batch.floors.append(
-                    Floor(*place, partition.epoch, self._owner, floor, partition.checkpoint)
-                )
+            is_due = partition in touched or place in parked
+            if is_due or partition.floor.position() != partition.saved:
+                batch.floors.append(self._floor(partition))
+        if partitions and not batch.floors and not batch.is_empty:
+            # By a floor's number a batch is known again whose COMMIT got no answer.
+            batch.floors.append(self._floor(partitions[0]))
         return batch
+
+    def _floor(self, partition: Partition) -> Floor:
+        partition.saved = partition.floor.position()
+        partition.checkpoint += 1
+        return Floor(
+            partition.topic,
+            partition.number,
+            partition.epoch,
+            self._owner,
+            partition.saved,
+            partition.checkpoint,
+        )
 
     def _park(
         self,

@@ -72,8 +72,8 @@ class Checkpoint:
         failures = 0
         while True:
             try:
-                if failures and self._is_durable_already(batch):
-                    return set()
+                if failures and (written := self._already_written(batch)):
+                    return {(floor.topic, floor.partition) for floor in batch.floors} - written
                 with metrics.checkpoint_seconds.time():
                     return self._write(batch)
             except psycopg.Error as error:
@@ -108,11 +108,12 @@ class Checkpoint:
         self._note_fenced(fenced)
         return fenced
 
-    def _is_durable_already(self, batch: Batch) -> bool:
-        """Whether a COMMIT without an answer had succeeded: then nothing is written twice."""
-        if not batch.floors:
-            return False
-        return bool(positions.committed(self._connection(), batch.floors))
+    def _already_written(self, batch: Batch) -> set[Place]:
+        """Return the floors of a COMMIT that succeeded without an answer; none if it did not.
+
+        With one of them all of the batch is durable, and nothing is written twice.
+        """
+        return positions.committed(self._connection(), batch.floors) if batch.floors else set()
 
     def _connection(self) -> Conn:
         if self._conn is None:

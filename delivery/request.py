@@ -129,6 +129,9 @@ def body(delivery: Delivery) -> envelope.Body:
         raise Unsendable("undecodable") from None
     if len(made.content) > shared.subscription.endpoint.max_body_bytes:
         raise Unsendable("too_large")
+    if record.value is None:
+        # Among the headers that are parked with the body: later attempts have no record.
+        return envelope.Body(made.content, (*made.headers, ("kafkahub-tombstone", "1")))
     return made
 
 
@@ -169,11 +172,8 @@ def build(
     ]
     if cursor:
         headers.append(f"kafkahub-cursor: {cursor}")
-    record = delivery.record
-    if record is not None and record.value is None:
-        headers.append("kafkahub-tombstone: 1")
     if shared.subscription.trace:
-        headers.extend(trace_lines(record, random_bits))
+        headers.extend(trace_lines(delivery.record, random_bits))
     return Request(
         delivery,
         endpoint.url,
