@@ -10,8 +10,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from delivery import parking
+from delivery.attempts import possible_ms
 from delivery.identity import base62
-from delivery.ledger import MAX_TIME_MS, TEST_PREFIX
+from delivery.ledger import TEST_PREFIX
 from delivery.models import ParkedDelivery, PartitionPosition
 from delivery.reread import Remade, remake
 from kafkahub import clock
@@ -240,9 +241,8 @@ def _limit_tests(endpoint: Endpoint) -> None:
 
 def _moment(unix_ms: int | None) -> datetime | None:
     """Return a record's time; None where it has none that can be kept."""
-    if unix_ms is None or not 0 <= unix_ms <= MAX_TIME_MS:
-        return None
-    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+    possible = possible_ms(unix_ms)
+    return None if possible is None else datetime.fromtimestamp(possible / 1000, UTC)
 
 
 def _generation(position: Position) -> int:

@@ -1,19 +1,21 @@
-"""All SQL of attempts and parked rows: written, claimed, finished; each query names its index.
+"""All SQL by which engines move attempts and parked rows; each query names its index.
 
 Everything here runs on a psycopg connection that is handed in. Functions that take a cursor join
 the caller's transaction; those that take a connection are meant for one in autocommit mode.
 Leases and schedules are on PostgreSQL's clock: the caller gives durations, never times.
 """
 
-import functools
-import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from psycopg import Connection, Cursor
+
+from delivery.attempts import AttemptRow, copy_attempts, possible_ms
+
+__all__ = ["AttemptRow", "copy_attempts"]
+"""Of what is imported: a checkpoint writes attempts and parked rows through this one module."""
 
 Conn = Connection[tuple[Any, ...]]
 """Any: rows of plain cursors have the types of their query, which mypy cannot see."""
@@ -21,44 +23,6 @@ Cur = Cursor[tuple[Any, ...]]
 
 TEST_PREFIX = "tst_"
 """Ids of test deliveries begin so: one attempt, then the row goes, whatever came of it."""
-MAX_KEY_BYTES = 1_024
-"""Longest key in the attempt log; a longer one is cut, for a key may be as large as a record."""
-MAX_TIME_MS = 253_402_300_799_999
-"""The end of the year 9999. A producer may write any time; one beyond is logged as none."""
-
-
-class AttemptRow(NamedTuple):
-    """One line of the attempt log, in the order of COPY.
-
-    at_us, next_attempt_us  Unix time in µs on PostgreSQL's clock, see ``clock_us``
-    record_time_ms          Kafka's time of the record, Unix ms
-    timings_us              these six: dns, tcp, tls, sent, first byte, body; each since the start
-    """
-
-    at_us: int
-    partner: str
-    subscription: str
-    endpoint: str
-    delivery: str
-    topic: str
-    partition: int
-    offset: int
-    record_time_ms: int | None
-    key: bytes | None
-    number: int
-    kind: str
-    outcome: str
-    outcome_class: str
-    http_status: int | None
-    duration_us: int
-    timings_us: tuple[int, ...]
-    reused: bool
-    request_bytes: int
-    response_excerpt: str | None
-    response_note: str | None
-    retry_after_s: int | None
-    next_attempt_us: int | None
-    secret_ids: tuple[str, ...]
 
 
 class NewlyParked(NamedTuple):
@@ -132,13 +96,6 @@ class Dead(NamedTuple):
     attempts: int
     sends: int
 
-
-COPY = """
-COPY delivery_attempt (at, partner, subscription, endpoint, delivery, topic, partition, "offset",
-    record_time, key, number, kind, outcome, outcome_class, http_status, duration_us, timings_us,
-    reused, request_bytes, response_excerpt, response_note, retry_after_s, next_attempt_at,
-    secret_ids) FROM STDIN
-"""
 
 # FOR KEY SHARE makes a deletion of the subscription wait, or leaves the row out if it was first:
 # a foreign key error would cost the whole checkpoint.
@@ -280,13 +237,6 @@ def clock_us(conn: Conn) -> int:
     return int(now_us)
 
 
-def copy_attempts(cur: Cur, rows: Sequence[AttemptRow]) -> None:
-    """Append to the attempt log in one COPY."""
-    if rows:
-        with cur.copy(COPY) as copy:
-            copy.write("".join([_line(row) for row in rows]).encode("utf-8", "replace"))
-
-
 def park(cur: Cur, rows: Sequence[NewlyParked], *, kept_days: int) -> set[str]:
     """Set records aside; return the ids that are new.
 
@@ -299,7 +249,7 @@ def park(cur: Cur, rows: Sequence[NewlyParked], *, kept_days: int) -> set[str]:
         name: [getattr(row, name) for row in rows] for name in NewlyParked._fields
     }
     columns["headers"] = [msgspec.json.encode(row.headers).decode() for row in rows]
-    columns["record_time_ms"] = [_possible_ms(row.record_time_ms) for row in rows]
+    columns["record_time_ms"] = [possible_ms(row.record_time_ms) for row in rows]
     cur.execute(PARK, columns | {"kept_days": kept_days})
     return {row_id for (row_id,) in cur.fetchall()}
 
@@ -378,63 +328,6 @@ def settled_above(
     """
     place = {"topic": topic, "partition": partition, "generation": generation, "floor": floor}
     return {(lane, offset) for lane, offset in conn.execute(SETTLED, place).fetchall()}
-
-
-_TO_ESCAPE = re.compile(r"[\\\n\r\t\0]")
-_ESCAPED = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\N{REPLACEMENT CHARACTER}"}
-
-
-def _line(row: AttemptRow) -> str:
-    """Return one line of COPY's text format.
-
-    Hot path: unpacked once and formatted at once, because a helper a field would double the
-    3 µs. Only the excerpt is a stranger's text; the other texts are ours or Kafka topic names.
-    """
-    (
-        at_us, partner, subscription, endpoint, delivery, topic, partition, offset, time_ms, key,
-        number, kind, outcome, outcome_class, status, duration_us, timings, reused, size, excerpt,
-        note, retry_after_s, next_us, secret_ids,
-    ) = row  # fmt: skip
-    return (
-        f"{_moment(at_us)}\t{partner}\t{subscription}\t{endpoint}\t{delivery}\t{topic}\t"
-        f"{partition}\t{offset}\t{_time(time_ms)}\t"
-        f"{NULL if key is None else BYTES + key[:MAX_KEY_BYTES].hex()}\t"
-        f"{number}\t{kind}\t{outcome}\t{outcome_class}\t{NULL if status is None else status}\t"
-        f"{duration_us}\t{{{SIX % timings}}}\t{'t' if reused else 'f'}\t{size}\t"
-        f"{NULL if excerpt is None else _escape(excerpt)}\t{NULL if note is None else note}\t"
-        f"{NULL if retry_after_s is None else retry_after_s}\t"
-        f"{NULL if next_us is None else _moment(next_us)}\t{{{','.join(secret_ids)}}}\n"
-    )
-
-
-NULL = "\\N"
-SIX = "%d,%d,%d,%d,%d,%d"
-BYTES = "\\\\x"
-
-
-def _escape(text: str) -> str:
-    if _TO_ESCAPE.search(text) is None:
-        return text
-    return _TO_ESCAPE.sub(lambda match: _ESCAPED[match[0]], text)
-
-
-def _time(unix_ms: int | None) -> str:
-    possible = _possible_ms(unix_ms)
-    return NULL if possible is None else _moment(possible * 1_000)
-
-
-def _possible_ms(unix_ms: int | None) -> int | None:
-    return unix_ms if unix_ms is not None and 0 <= unix_ms <= MAX_TIME_MS else None
-
-
-def _moment(unix_us: int) -> str:
-    seconds, micros = divmod(unix_us, 1_000_000)
-    return f"{_second(seconds)}.{micros:06d}+00"
-
-
-@functools.lru_cache(maxsize=1_024)  # attempts and records of the same seconds come together
-def _second(unix_s: int) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _is_test(row_id: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from delivery import ledger
+from delivery.attempts import MAX_KEY_BYTES
 from delivery.ledger import AttemptRow, Conn, Dead, Later, NewlyParked, ParkedRow
 from delivery.models import DeliveryAttempt, ParkedDelivery
 from subscriptions.models import LanePosition, Subscription
@@ -155,7 +156,7 @@ def test_a_long_key_is_cut_in_the_log_only(conn: Conn, subscription: Subscriptio
     ledger.copy_attempts(conn.cursor(), [attempt(key=b"x" * 5_000)])
     park(conn, parked(subscription, key=b"x" * 5_000))
 
-    assert len(DeliveryAttempt.objects.get().key or b"") == ledger.MAX_KEY_BYTES
+    assert len(DeliveryAttempt.objects.get().key or b"") == MAX_KEY_BYTES
     assert len(ParkedDelivery.objects.get().key or b"") == 5_000
 
 

@@ -1,5 +1,6 @@
 """Floors and lanes: whoever lost a partition changes nothing of it."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -184,6 +185,55 @@ def test_a_lane_is_deleted_only_by_the_holder_of_its_partition(conn: Conn) -> No
 
     assert (stranger, holder) == (False, True)
     assert positions.lanes(conn, *PLACE) == []
+
+
+ROWS = {
+    "topics": ["orders"],
+    "partitions": [1],
+    "epochs": [1],
+    "owners": [UUID(int=1)],
+    "next_offsets": [1],
+    "checkpoints": [1],
+    "subscriptions": ["sub_1"],
+    "states": ["live"],
+    "reasons": [""],
+    "ahead": ["{}"],
+    "owner": UUID(int=1),
+    "topic": "orders",
+    "partition": 1,
+    "epoch": 1,
+    "subscription": "sub_1",
+}
+FILL = """
+INSERT INTO partition_position
+       (topic, partition, next_offset, epoch, generation, checkpoint, owner)
+SELECT 'orders-' || n, 0, 0, 1, 1, 1, gen_random_uuid() FROM generate_series(1, 5000) n;
+INSERT INTO lane_position (subscription_id, topic, partition, state, reason, next_offset, ahead)
+SELECT s.id, 'orders-' || n, 0, 'live', '', 0, '{}'
+  FROM subscriptions_subscription s, generate_series(1, 5000) n;
+ANALYZE partition_position; ANALYZE lane_position;
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "indexes"),
+    [
+        (positions.CLAIM, ["partition_position_once"]),
+        (positions.ADVANCE, ["partition_position_once"]),
+        (positions.COMMITTED, ["partition_position_once"]),
+        (positions.LANES, ["lane_position_partition"]),
+        (positions.SAVE_LANES, ["partition_position_once"]),
+        (positions.DELETE_LANE, [r"lane_position_\w+", "partition_position_once"]),
+    ],
+)
+def test_each_query_uses_the_index_it_names(conn: Conn, statement: str, indexes: list[str]) -> None:
+    factories.subscription(factories.partner())
+    with conn.transaction(force_rollback=True):
+        conn.execute(FILL)
+        rows = conn.execute("EXPLAIN " + statement, ROWS).fetchall()
+
+    plan = "\n".join(line for (line,) in rows)
+    assert all(re.search(f"(using|on) {index}", plan) for index in indexes), plan
 
 
 def test_nothing_to_write_asks_nothing_of_the_database(conn: Conn) -> None:
