@@ -7,13 +7,16 @@ HubError                       code                   status
 │   ├── ActionNotGranted       action_not_granted     403
 │   └── OriginNotAllowed       origin_not_allowed     403
 ├── NotFound                   not_found              404   unknown, foreign, deleted: the same
+├── PartitionNotFound          partition_not_found    404
 ├── MethodNotAllowed           method_not_allowed     405
 ├── NotAcceptable              not_acceptable         406
 ├── Conflict                   conflict               409
 ├── StaleVersion               stale_version          412
 ├── TooLarge                   payload_too_large      413
+│   └── RecordTooLarge         record_too_large       413
 ├── UnsupportedMedia           unsupported_media_type 415
 ├── IdempotencyKeyReused       idempotency_key_reused 422
+├── RecordRefused              record_refused         422
 ├── RateLimited                rate_limited           429
 └── Unavailable                unavailable            503
 
@@ -124,6 +127,14 @@ class NotFound(HubError):
         super().__init__("There is nothing here that this credential may see.")
 
 
+class PartitionNotFound(HubError):
+    """The topic is there, the partition is not."""
+
+    code = "partition_not_found"
+    status = 404
+    title = "The topic has no such partition"
+
+
 class MethodNotAllowed(HubError):
     """The route is there, and does not take this method."""
 
@@ -196,6 +207,13 @@ class TooLarge(HubError):
     title = "The body is too large"
 
 
+class RecordTooLarge(TooLarge):
+    """One record is larger than what Kafka takes."""
+
+    code = "record_too_large"
+    title = "The record is too large"
+
+
 class UnsupportedMedia(HubError):
     """The body is of a kind that is not taken."""
 
@@ -210,6 +228,14 @@ class IdempotencyKeyReused(HubError):
     code = "idempotency_key_reused"
     status = 422
     title = "The Idempotency-Key was used for another request"
+
+
+class RecordRefused(HubError):
+    """Kafka takes no such record into this topic, whenever it comes."""
+
+    code = "record_refused"
+    status = 422
+    title = "The record is refused"
 
 
 class RateLimited(HubError):

@@ -95,6 +95,20 @@ OUTCOME_UNKNOWN: Final = frozenset(
 )
 """Answers after which a record may be in the log or not."""
 
+REFUSED_RECORDS: Final = {
+    KafkaError.MSG_SIZE_TOO_LARGE: ("record_too_large", "The record is larger than Kafka takes."),
+    KafkaError.INVALID_MSG_SIZE: ("record_too_large", "The record is larger than Kafka takes."),
+    KafkaError.RECORD_LIST_TOO_LARGE: (
+        "record_too_large",
+        "The record is larger than Kafka takes.",
+    ),
+    KafkaError._UNKNOWN_PARTITION: ("partition_not_found", "The topic has no such partition."),
+    KafkaError.INVALID_TIMESTAMP: ("record_refused", "Kafka does not take this timestamp."),
+    KafkaError.INVALID_RECORD: ("record_refused", "The topic does not take such a record."),
+    KafkaError.POLICY_VIOLATION: ("record_refused", "The topic does not take such a record."),
+}
+"""Answers about the record itself, which no waiting mends: promised code and text."""
+
 _KINDS = {
     KafkaError._TRANSPORT: Kind.TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN: Kind.TRANSPORT,

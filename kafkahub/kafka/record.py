@@ -1,4 +1,4 @@
-"""One entry of a Kafka topic, and a place in one."""
+"""One entry of a Kafka topic, a place in one, and what became of one that was written (pure)."""
 
 from typing import NamedTuple
 
@@ -37,3 +37,47 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def position(self) -> Position:
         """Where this record stands."""
         return Position(self.topic, self.partition, self.offset)
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A record that is to be written.
+
+    value         None writes a tombstone
+    partition     None lets the key decide
+    timestamp_ms  Unix time in ms; None is now
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """A record that is in Kafka, acknowledged by all replicas that must.
+
+    timestamp_ms  as Kafka keeps it: the record's own, or the time of the append
+    """
+
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """A record without a place in Kafka that anybody knows of.
+
+    code          promised name of the reason, one of the error reference
+    is_retriable  whether the same record may be taken later
+    is_unknown    whether it may be in Kafka all the same; False: certainly not
+    """
+
+    code: str
+    text: str
+    is_retriable: bool = False
+    is_unknown: bool = False
+
+
+Result = Written | Refused
+"""What became of one record."""

@@ -1,6 +1,11 @@
 """Producing: every record has an answer, and refusals say whether it was written."""
 
+import itertools
+import queue
 import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -8,10 +13,12 @@ from confluent_kafka import KafkaError
 from kafkahub import config
 from kafkahub.kafka import options
 from kafkahub.kafka.faults import KafkaUnavailable
-from kafkahub.kafka.producer import NotWritten, OutcomeUnknown, Producer
-from kafkahub.kafka.record import Position
+from kafkahub.kafka.producer import AWAY, Batch, NotWritten, OutcomeUnknown, Producer
+from kafkahub.kafka.record import Entry, Position, Refused, Written
 
 NOWHERE = "127.0.0.1:1"
+IN_MEMORY_MS = 1234
+"""When the in-memory cluster says that every record was appended."""
 
 
 def test_a_record_is_answered_with_its_place(producer: Producer, topic: str) -> None:
@@ -109,3 +116,118 @@ class FakeClient:
 
     def flush(self, _: float) -> int:
         return 0
+
+
+@pytest.fixture
+def handed() -> queue.Queue[Batch]:
+    """Return where batches go that are complete."""
+    return queue.Queue()
+
+
+@pytest.fixture
+def sharing(settings: config.Config, handed: queue.Queue[Batch]) -> Iterator[Producer]:
+    """Return a producer that hands batches over."""
+    made = Producer(options.producer_options(settings), hand_over=put_each(handed))
+    yield made
+    made.close()
+
+
+def put_each(handed: queue.Queue[Batch]) -> Callable[[Sequence[Batch]], None]:
+    def put(batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            handed.put(batch)
+
+    return put
+
+
+def test_a_batch_is_handed_over_with_the_place_of_each_record(
+    sharing: Producer, handed: queue.Queue[Batch], topic: str
+) -> None:
+    given = sharing.produce_all(topic, [Entry(None, b"%d" % n, partition=1) for n in range(50)])
+
+    batch = handed.get(timeout=20)
+
+    assert batch is given
+    places = [(one.partition, one.offset) for one in batch.results if isinstance(one, Written)]
+    assert places == [(1, offset) for offset in range(50)]
+
+
+def test_a_written_record_tells_the_time_that_kafka_keeps(
+    sharing: Producer, handed: queue.Queue[Batch], topic: str
+) -> None:
+    sharing.produce_all(topic, [Entry(None, b"a", timestamp_ms=1_700_000_000_123)])
+
+    (result,) = handed.get(timeout=20).results
+
+    assert isinstance(result, Written)
+    assert result.timestamp_ms in {1_700_000_000_123, IN_MEMORY_MS}
+
+
+def test_one_bad_record_does_not_stop_the_others(
+    sharing: Producer, handed: queue.Queue[Batch], topic: str
+) -> None:
+    entries = [Entry(None, b"a"), Entry(None, bytes(2_000_000)), Entry(None, b"c", partition=99)]
+    sharing.produce_all(topic, [*entries, Entry(None, b"d")])
+
+    first, large, astray, last = handed.get(timeout=20).results
+
+    assert isinstance(first, Written)
+    assert isinstance(last, Written)
+    assert isinstance(large, Refused)
+    assert (large.code, large.is_retriable, large.is_unknown) == ("record_too_large", False, False)
+    assert isinstance(astray, Refused)
+    assert astray.code == "partition_not_found"
+
+
+def nowhere(handed: queue.Queue[Batch], **more: Any) -> Producer:
+    """Return a producer without a broker, with a queue of two records."""
+    settings = config.load().model_copy(update={"kafka_bootstrap": NOWHERE})
+    changed: options.Options = {"message.timeout.ms": 200, "queue.buffering.max.messages": 2}
+    return Producer(
+        options.producer_options(settings) | changed,
+        on_error=lambda *_: None,
+        hand_over=put_each(handed),
+        **more,
+    )
+
+
+def test_nothing_overtakes_a_record_that_found_the_queue_full(
+    handed: queue.Queue[Batch],
+) -> None:
+    producer = nowhere(handed)
+
+    producer.produce_all("orders", [Entry(None, b"%d" % n, partition=0) for n in range(4)])
+
+    results = [one for one in handed.get(timeout=20).results if isinstance(one, Refused)]
+    assert [one.is_unknown for one in results] == [True, True, False, False]
+    assert [one.code for one in results] == ["unavailable"] * 4
+    producer.close()
+
+
+def test_a_batch_of_which_nothing_was_taken_is_handed_over_at_once(
+    handed: queue.Queue[Batch],
+) -> None:
+    producer = nowhere(handed)
+
+    producer.produce_all("orders", [Entry(None, bytes(2_000_000))])
+
+    assert not handed.empty()
+    producer.close()
+
+
+def test_after_15_s_without_any_broker_nothing_is_queued(handed: queue.Queue[Batch]) -> None:
+    hour = itertools.count(step=3600)
+    producer = nowhere(handed, monotonic=lambda: float(next(hour)))
+    until = time.monotonic() + 20
+
+    while not refused_at_once(producer, handed):
+        assert time.monotonic() < until, "records are still queued"
+
+    producer.close()
+
+
+def refused_at_once(producer: Producer, handed: queue.Queue[Batch]) -> bool:
+    """Return whether the next record is refused as certainly not written."""
+    producer.produce_all("orders", [Entry(None, b"a", partition=0)])
+    (result,) = handed.get(timeout=20).results
+    return result is AWAY
