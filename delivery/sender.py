@@ -73,6 +73,7 @@ class Sender:
         self._stopping = threading.Event()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_awake = False
+        self._waking = threading.Lock()
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, READ)
         self._watched: dict[int, int] = {}
@@ -108,9 +109,12 @@ class Sender:
 
     def wake(self) -> None:
         """Make the thread look at its source now; from any thread."""
-        if not self._is_awake:
-            self._is_awake = True
-            os.eventfd_write(self._wake_fd, 1)
+        if self._is_awake:
+            return
+        with self._waking:
+            if not self._is_awake:
+                self._is_awake = True
+                os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
         """End the thread; the caller joins it."""
@@ -279,7 +283,10 @@ class Sender:
             transfer.close()
         self._resolver.close()
         self._epoll.close()
-        os.close(self._wake_fd)
+        with self._waking:
+            # Others still post notes, and the number of this descriptor may be theirs next.
+            self._is_awake = True
+            os.close(self._wake_fd)
 
 
 def _unsent(outcome: str) -> Answer:
