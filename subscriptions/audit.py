@@ -70,6 +70,8 @@ class Verb(StrEnum):
     PARKED_PURGED = "parked.purged"
     PAYLOAD_VIEWED = "payload.viewed"
     TEST_SENT = "test.sent"
+    TICKET_REVOKED = "ticket.revoked"
+    STREAM_CLOSED = "stream.closed"
     OPERATOR_SIGNED_IN = "operator.signed_in"
     OPERATOR_SIGNED_OUT = "operator.signed_out"
     OPERATOR_SIGN_IN_FAILED = "operator.sign_in_failed"

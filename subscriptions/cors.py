@@ -24,12 +24,12 @@ def canonical(text: str) -> str:
     Raises Invalid for a wildcard, ``null``, a path, or what is no origin at all.
     """
     given = text.strip().lower()
-    parts = urlsplit(given) if _ORIGIN.fullmatch(given) else None
     try:
+        parts = urlsplit(given) if _ORIGIN.fullmatch(given) else None
         port = parts.port if parts else None
     except ValueError:
-        parts = None
-    if parts is None or not parts.hostname:
+        parts, port = None, None
+    if parts is None or not parts.hostname or given.endswith(":"):
         wanted = "An origin such as https://shop.example.com is needed: scheme, host, port."
         raise Invalid([Fault("", "not_an_origin", f"{wanted} No path and no wildcard.")])
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from kafkahub import clock
 from kafkahub.drf.fields import ListOf, Whole, parse_moment
 from kafkahub.errors import Fault, Invalid
-from subscriptions import headers
+from subscriptions import cors, headers
 from subscriptions.cursor import Cursor, decode
 from subscriptions.filters.syntax import parse
 from subscriptions.models.topics import TOPIC_NAME
@@ -64,6 +64,10 @@ def as_cidr(value: object) -> str:
         return str(ip_network(as_text(value)))
     except ValueError:
         raise wrong("wrong_type", "A network such as 192.0.2.0/24 is needed here.") from None
+
+
+def as_origin(value: object) -> str:
+    return cors.canonical(as_text(value))
 
 
 def as_filter(value: object) -> object:

@@ -20,10 +20,12 @@ from subscriptions.models import (
     LanePosition,
     Partner,
     SigningSecret,
+    StreamTicket,
     Subscription,
     Topic,
 )
 from subscriptions.models import Grant as GrantRow
+from subscriptions.models.tickets import StreamTicketQuerySet
 
 ACTIONS: tuple[Action, ...] = ("read", "write")
 Row = TypeVar("Row", bound=models.Model)
@@ -42,6 +44,18 @@ def subscriptions_of(partner: str) -> QuerySet[Subscription]:
 def keys_of(partner: str) -> QuerySet[ApiKey]:
     """Return the partner's API keys."""
     return ApiKey.objects.filter(partner_id=partner)
+
+
+def tickets_of(principal: Principal) -> StreamTicketQuerySet:
+    """Return the stream tickets that this key made; with ``keys:manage`` all of its partner."""
+    rows: StreamTicketQuerySet = StreamTicket.objects.filter(partner_id=principal.partner)
+    return rows if principal.has("keys:manage") else rows.filter(issuer_id=principal.id)
+
+
+def is_any_partners_origin(origin: str) -> bool:
+    """Return whether some active partner lets pages of this origin in; says not which."""
+    active = Partner.objects.filter(status=Partner.Status.ACTIVE)
+    return active.filter(allowed_origins__contains=[origin]).exists()
 
 
 def secrets_of(endpoint: Endpoint) -> QuerySet[SigningSecret]:
@@ -130,9 +144,9 @@ def _grant(row: GrantRow) -> Grant:
     )
 
 
-def get_partner(partner: str) -> Partner:
-    """Return the partner itself."""
-    return _one(Partner.objects.all(), partner, "ptn")
+def get_partner(partner: str, *, lock: bool = False) -> Partner:
+    """Return the partner itself; ``lock`` holds it to the end of the transaction."""
+    return _one(Partner.objects.all(), partner, "ptn", lock=lock)
 
 
 def get_endpoint(partner: str, endpoint: str, *, lock: bool = False) -> Endpoint:
@@ -148,6 +162,11 @@ def get_subscription(partner: str, subscription: str, *, lock: bool = False) -> 
 def get_key(partner: str, key: str, *, lock: bool = False) -> ApiKey:
     """Return the partner's API key; ``lock`` holds it to the end of the transaction."""
     return _one(keys_of(partner), key, "key", lock=lock)
+
+
+def get_ticket(principal: Principal, ticket: str) -> StreamTicket:
+    """Return a stream ticket that the principal may see."""
+    return _one(tickets_of(principal), ticket, "tkt")
 
 
 def get_secret(endpoint: Endpoint, secret: str, *, lock: bool = False) -> SigningSecret:

@@ -39,6 +39,7 @@ from subscriptions.inputs import (
     as_filter,
     as_headers,
     as_it_is,
+    as_origin,
     as_schedule,
     as_scope,
     as_start,
@@ -54,6 +55,7 @@ from subscriptions.starts import Latest
 MAX_DESCRIPTION = 2_000
 MAX_ID = 40
 MAX_CIDRS = 50
+MAX_ORIGINS = 50
 MAX_SCOPES = 200
 
 
@@ -64,9 +66,25 @@ class PartnerOut(serializers.Serializer[Partner]):
     name = CharField()
     status = CharField()
     contact = CharField()
+    allowed_origins = ListField(child=CharField())
     version = IntegerField()
     created_at = Moment()
     updated_at = Moment()
+
+
+class PartnerPatch(Strict):
+    """What a partner changes of its own profile."""
+
+    allowed_origins = ListOf(
+        child=Json(read=as_origin, schema=TEXT), max_length=MAX_ORIGINS, unique=True, default=list
+    )
+    id = CharField(read_only=True)
+    name = CharField(read_only=True)
+    status = CharField(read_only=True)
+    contact = CharField(read_only=True)
+    version = IntegerField(read_only=True)
+    created_at = Moment(read_only=True)
+    updated_at = Moment(read_only=True)
 
 
 class TopicOut(serializers.Serializer[SeenTopic]):

@@ -9,7 +9,9 @@ from subscriptions.api import (
     openapi,
     partners,
     secrets,
+    streams,
     subscriptions,
+    tickets,
     topics,
 )
 
@@ -33,5 +35,10 @@ urlpatterns = [
     path("subscriptions/<str:subscription>", subscriptions.OneSubscription.as_view()),
     path("subscriptions/<str:subscription>/pause", subscriptions.PauseSubscription.as_view()),
     path("subscriptions/<str:subscription>/resume", subscriptions.ResumeSubscription.as_view()),
+    path("streams", streams.Streams.as_view()),
+    path("streams/<str:stream>", streams.OneStream.as_view()),
+    path("stream-tickets", tickets.Tickets.as_view()),
+    path("stream-tickets/cookie", tickets.TicketCookie.as_view()),
+    path("stream-tickets/<str:ticket>", tickets.OneTicket.as_view()),
     path("filters/explain", filters.ExplainFilter.as_view()),
 ]

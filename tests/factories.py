@@ -12,9 +12,21 @@ from delivery import ledger
 from delivery.ledger import AttemptRow
 from delivery.models import ParkedDelivery
 from kafkahub import clock, ids
+from subscriptions import streams
 from subscriptions.actions.keys import Rights, create_key
+from subscriptions.actions.tickets import Wish, create_ticket
 from subscriptions.audit import Actor, ActorKind
-from subscriptions.models import ApiKey, Endpoint, Grant, Partner, Subscription, Topic
+from subscriptions.authentication import api_key as api_key_values
+from subscriptions.models import (
+    ApiKey,
+    Endpoint,
+    Grant,
+    Partner,
+    StreamTicket,
+    Subscription,
+    Topic,
+)
+from subscriptions.streams import OpenStream
 from tests.api import Caller
 
 Conn = psycopg.Connection[tuple[Any, ...]]
@@ -139,6 +151,55 @@ def api_key(owner: Partner, name: str = "key", **rights: Any) -> tuple[ApiKey, s
     return create_key(
         system, owner.id, name=name, rights=Rights(**{"cidrs": frozenset(), **wanted})
     )
+
+
+def ticket(issuer: Caller, **wishes: Any) -> tuple[StreamTicket, str]:
+    """Return a ticket for ``orders`` that a caller's key made, and its text."""
+    wish = {
+        "topics": ("orders",),
+        "transports": ("sse",),
+        "filter": None,
+        "format": "",
+        "origin": "",
+        "produce": False,
+        "open_within": timedelta(seconds=60),
+        "expires_in": timedelta(hours=1),
+        "max_connections": 2,
+    }
+    principal = api_key_values.known(issuer.row).principal
+    return create_ticket(principal, Wish(**{**wish, **wishes}))
+
+
+def open_stream(reader: Caller, **members: Any) -> OpenStream:
+    """Return a stream that a caller has open in some other web process."""
+    values: dict[str, Any] = {
+        "id": ids.new("str"),
+        "partner": reader.partner.id,
+        "transport": "sse",
+        "key_id": reader.row.id,
+        "ticket_id": None,
+        "ip": "192.0.2.7",
+        "user_agent": "curl/8",
+        "origin": None,
+        "topics": ("orders",),
+        "filter": None,
+        "format": "envelope",
+        "opened_at_ms": 1_767_225_600_000,
+        "expires_at_ms": None,
+        "state": "live",
+        "lag_records": 0,
+        "lag_seconds": 0.0,
+        "records": 7,
+        "bytes": 700,
+        "paused_ms": 0,
+        "credit": None,
+        "unacked": None,
+        "process": f"test:{uuid4()}",
+        "cursor": "AfK3kD",
+    }
+    stream = OpenStream(**{**values, **members})
+    streams.publish(stream.process, [stream])
+    return stream
 
 
 def caller(owner: Partner, name: str = "key", **rights: Any) -> Caller:

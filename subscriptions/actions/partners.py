@@ -1,5 +1,7 @@
 """Everything that is done to partners."""
 
+from collections.abc import Mapping
+
 from django.db import transaction
 
 from subscriptions import audit
@@ -14,6 +16,16 @@ def create_partner(actor: Actor, name: str, contact: str = "") -> Partner:
         partner = Partner.objects.create(name=name, contact=contact)
         audit.append(actor, Verb.PARTNER_CREATED, partner, {"name": (None, name)})
     return partner
+
+
+def update_partner(actor: Actor, partner: Partner, values: Mapping[str, object]) -> Partner:
+    """Change a partner's own profile."""
+    with transaction.atomic():
+        row = lock(partner)
+        changes = apply(row, values)
+        if changes:
+            audit.append(actor, Verb.PARTNER_UPDATED, row, changes)
+    return row
 
 
 def suspend_partner(actor: Actor, partner: Partner, reason: str = "") -> Partner:

