@@ -19,19 +19,13 @@ from delivery.models import DeliveryAttempt, ParkedDelivery, PartitionPosition
 from delivery.positions import Claim, Floor, LaneRow
 from subscriptions.models import LanePosition, Subscription
 from tests import factories
+from tests.delivery.links import url
 from tests.fakes.severed import SeveredLine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PLACE = ("orders", 0)
 DEADLINE_S = 30.0
 NAME = "checkpoint under test"
-
-
-def url(host: str = "", port: int = 0) -> str:
-    """Return the address of the test's database, maybe by way of a proxy."""
-    at = connection.settings_dict
-    login = at["USER"] + (f":{at['PASSWORD']}" if at["PASSWORD"] else "")
-    return f"postgresql://{login}@{host or at['HOST']}:{port or at['PORT']}/{at['NAME']}"
 
 
 class Writer:
