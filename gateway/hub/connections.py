@@ -1,0 +1,205 @@
+"""Open streams: connections, and the listeners on them.
+
+A connection is what a client holds open: SSE and NDJSON have one listener on it, a WebSocket one
+a subscription. All of it lives on the event loop; no other thread touches it.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from gateway.frames import RULES, Action, Door, Message
+from gateway.hub.audience import Place, Spec, Tape, Tokens, Write
+from gateway.hub.transport import Outlet
+from kafkahub import ids
+from subscriptions.grants import Principal
+
+CANCELLED_AFTER_S = 5.0
+"""How long a closing is offered to a reader that takes nothing; then the connection is cut."""
+
+
+class Ending(NamedTuple):
+    """Why a connection ends, with the retry time drawn for it."""
+
+    reason: str
+    action: Action
+    retry_ms: int
+    ws_code: int
+    detail: str = ""
+
+
+def ending(reason: str, detail: str = "", *, most_ms: int | None = None) -> Ending:
+    """Return the ending of a reason; ``most_ms`` widens the time in which clients come back."""
+    rule = RULES[reason]
+    retry_ms = random.randint(rule.least_ms, max(rule.most_ms, most_ms or 0))  # noqa: S311 - spreads returns, guards nothing
+    return Ending(reason, rule.action, retry_ms, rule.ws_code, detail)
+
+
+class Seat(NamedTuple):
+    """A place on a tape, as ``gateway.stream.open`` finds it."""
+
+    tape: Tape
+    seq: int
+
+
+class Listener:
+    """One reader of one audience: a number on a tape, nothing queued and nothing copied.
+
+    spec         its audience
+    tape, seq    where it stands; ``skip`` entries of that batch it has had
+    place        behind the last byte written: where it resumes
+    allowance    records it may still get; None for no limit (WebSocket credits)
+    on_gap_fail  a gap ends the connection
+    on_written   told of each write after it was taken; None for nobody
+    """
+
+    __slots__ = (
+        "allowance",
+        "bytes",
+        "connection",
+        "door",
+        "on_gap_fail",
+        "on_written",
+        "place",
+        "records",
+        "seq",
+        "skip",
+        "spec",
+        "tape",
+        "tokens",
+    )
+
+    def __init__(
+        self, connection: "Connection", door: Door, spec: Spec, seat: Seat, place: Place
+    ) -> None:
+        self.connection = connection
+        self.door = door
+        self.spec = spec
+        self.tape, self.seq = seat
+        self.skip = 0
+        self.tokens: Tokens = seat.tape.tokens
+        self.place = place
+        self.allowance: int | None = None
+        self.on_gap_fail = False
+        self.on_written: Callable[[Listener, Write], None] | None = None
+        self.records = 0
+        self.bytes = 0
+
+    @property
+    def cursor(self) -> str:
+        """The token behind the last byte written."""
+        return self.place.token(self.tokens)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether it has been given all that its audience was."""
+        return self.tape.is_live and self.seq == self.tape.end
+
+    def note(self, write: Write) -> None:
+        """Move on behind a write that the transport has taken."""
+        self.seq, self.skip, self.place = write.end, write.skip, write.place
+        self.records += write.records
+        self.bytes += len(write.payload)
+        if self.allowance is not None:
+            self.allowance -= write.records
+        self.connection.last_write_s = time.monotonic()
+        if self.on_written is not None:
+            self.on_written(self, write)
+
+
+State = Literal["open", "paused", "ending", "ended"]
+
+
+class Connection:
+    """One open connection of a client.
+
+    id            ``str_<26>``, as ``KafkaHub-Stream-Id`` tells
+    closing       given an ending, returns the last messages, of which the last ends the answer
+    state         ``paused`` while a message waits for room; ``ending`` from the decision to end
+    last_write_s  monotonic time of the last byte handed over
+    paused_s      monotonic time since when it takes nothing; None while it takes
+    ends_s        monotonic time at which it is rotated or its credential ends, and ``ends_reason``
+    ticket_id     of the stream ticket that opened it, ``""`` without one
+    """
+
+    __slots__ = (
+        "address",
+        "agent",
+        "closing",
+        "ends_reason",
+        "ends_s",
+        "id",
+        "is_hard",
+        "last_write_s",
+        "listeners",
+        "opened_ms",
+        "opened_s",
+        "origin",
+        "outlet",
+        "paused_ms",
+        "paused_s",
+        "principal",
+        "reason",
+        "slot",
+        "state",
+        "ticket_id",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        principal: Principal,
+        outlet: Outlet,
+        transport: str,
+        closing: "Callable[[Connection, Ending], Sequence[Message]]",
+    ) -> None:
+        now_s = time.monotonic()
+        self.id = ids.new("str")
+        self.principal = principal
+        self.outlet = outlet
+        self.transport = transport
+        self.closing = closing
+        self.listeners: list[Listener] = []
+        self.state: State = "open"
+        self.reason = "gone"
+        self.opened_s = self.last_write_s = now_s
+        self.opened_ms = time.time_ns() // 1_000_000
+        self.paused_s: float | None = None
+        self.paused_ms = 0
+        self.ends_s, self.ends_reason = float("inf"), "rotation"
+        self.slot = random.getrandbits(16)
+        self.address = self.agent = self.origin = self.ticket_id = ""
+        self.is_hard = False
+
+    def ends_at(self, monotonic_s: float, reason: str) -> None:
+        """Let it end at a time; the soonest one counts."""
+        if monotonic_s < self.ends_s:
+            self.ends_s, self.ends_reason = monotonic_s, reason
+
+
+class Connections:
+    """All open connections of the process, by id, and how many of whom."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._open.values()))
+
+    def add(self, connection: Connection) -> None:
+        self._open[connection.id] = connection
+
+    def remove(self, connection: Connection) -> None:
+        self._open.pop(connection.id, None)
+
+    def get(self, connection_id: str) -> Connection | None:
+        """Return an open connection; None for one that is unknown or gone."""
+        return self._open.get(connection_id)
+
+    def of_key(self, key_id: str) -> list[Connection]:
+        """Return the open connections of a credential."""
+        return [one for one in self if one.principal.id == key_id]
