@@ -116,6 +116,7 @@ class Snapshot:
     endpoints: Mapping[str, LiveEndpoint]
     grants: Grants
     stale_at_ms: int | None
+    origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 NOTHING = Snapshot(

@@ -106,8 +106,9 @@ def _version(*, is_outermost: bool) -> int:
 
 
 def _build(version: int, old: Snapshot) -> Snapshot:
+    origins = _origins_of_active_partners()
     around = Surroundings(
-        partners=_active_partners(),
+        partners=frozenset(origins),
         endpoints=_endpoints(old.endpoints),
         topics=_kept({row.name: live_topic(row) for row in Topic.objects.all()}, old.topics),
         grants=_kept(_grants(), old.grants),
@@ -124,12 +125,14 @@ def _build(version: int, old: Snapshot) -> Snapshot:
         endpoints=around.endpoints,
         grants=around.grants,
         stale_at_ms=_stale_at_ms(around),
+        origins=_kept(origins, old.origins),
     )
 
 
-def _active_partners() -> frozenset[str]:
+def _origins_of_active_partners() -> dict[str, frozenset[str]]:
     active = Partner.objects.filter(status=Partner.Status.ACTIVE)
-    return frozenset(active.values_list("id", flat=True))
+    rows = active.values_list("id", "allowed_origins")
+    return {partner: frozenset(origins) for partner, origins in rows}
 
 
 def _grants() -> dict[GrantKey, Grant]:

@@ -1,5 +1,7 @@
 """Jobs on the control API's tables; each idempotent, in short slices, one process at a time."""
 
+from datetime import timedelta
+
 import structlog
 from celery import shared_task
 from django.contrib.sessions.models import Session
@@ -8,12 +10,13 @@ from kafkahub import clock
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
 from subscriptions import audit, idempotency
-from subscriptions.models import IdempotencyKey
+from subscriptions.models import IdempotencyKey, StreamTicket
 
 log = structlog.get_logger()
 
 ROWS_PER_SLICE = 1_000
 """Rows one transaction touches: far below the statement timeout of 5 s."""
+TICKETS_KEPT = timedelta(days=1)
 SLICES_PER_RUN = 20
 """Slices one run does at most, so that it ends within its 30 s; the next run goes on."""
 
@@ -24,6 +27,17 @@ def expire_idempotency_keys(rows_per_slice: int = ROWS_PER_SLICE) -> None:
     for _ in range(SLICES_PER_RUN):
         with alone("subscriptions.idempotency_keys") as mine:
             gone = _expire_answers(rows_per_slice) if mine else 0
+        if gone < rows_per_slice:
+            return
+        failpoint("job.mid_slice")
+
+
+@shared_task
+def expire_stream_tickets(rows_per_slice: int = ROWS_PER_SLICE) -> None:
+    """Delete tickets a day after their end: until then a list can say why a page stopped."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("subscriptions.stream_tickets") as mine:
+            gone = _expire_tickets(rows_per_slice) if mine else 0
         if gone < rows_per_slice:
             return
         failpoint("job.mid_slice")
@@ -42,6 +56,13 @@ def write_audit_head() -> None:
     """Write the newest audit row into the log, outside PostgreSQL: a cut tail shows by it."""
     newest = audit.head()
     log.info("audit.head_written", id=newest.id, hash=newest.hash.hex())
+
+
+def _expire_tickets(rows: int) -> int:
+    old = StreamTicket.objects.filter(expires_at__lt=clock.now() - TICKETS_KEPT)
+    slice_ids = old.order_by("expires_at").values_list("pk", flat=True)[:rows]
+    deleted, _ = StreamTicket.objects.filter(pk__in=list(slice_ids)).delete()
+    return deleted
 
 
 def _expire_answers(rows: int) -> int:

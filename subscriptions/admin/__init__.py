@@ -7,6 +7,7 @@ from subscriptions.admin import (
     overview,
     partners,
     records,
+    streams,
     subscriptions,
     topics,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "overview",
     "partners",
     "records",
+    "streams",
     "subscriptions",
     "topics",
 ]

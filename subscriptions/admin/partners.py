@@ -1,5 +1,8 @@
 """Partners and what they are granted."""
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -7,13 +10,56 @@ from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
 from kafkahub import clock
+from kafkahub.errors import Invalid
+from subscriptions import cors
 from subscriptions.actions import partners as verbs
 from subscriptions.actions.topics import create_grant, withdraw_grant
 from subscriptions.admin.base import AnyForm, VersionedAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, links
 from subscriptions.admin.pages import Question, ask_then
 from subscriptions.audit import Actor, Verb
-from subscriptions.models import ApiKey, AuditEvent, Endpoint, Grant, Partner, Subscription
+from subscriptions.models import (
+    ApiKey,
+    AuditEvent,
+    Endpoint,
+    Grant,
+    Partner,
+    StreamTicket,
+    Subscription,
+)
+
+
+class Origins(forms.CharField):
+    """Web origins by comma; what is taken is their canonical form."""
+
+    widget = forms.Textarea(attrs={"rows": 3})
+
+    def prepare_value(self, value: object) -> object:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def has_changed(self, initial: object, data: object) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+    def clean(self, value: str) -> Any:
+        parts = [part.strip() for part in super().clean(value).split(",") if part.strip()]
+        try:
+            return list(dict.fromkeys(cors.canonical(part) for part in parts))
+        except Invalid as error:
+            raise forms.ValidationError(error.detail) from None
+
+
+class PartnerForm(AnyForm):
+    """The members of a partner that operators set."""
+
+    allowed_origins = Origins(
+        required=False,
+        help_text="Origins whose pages may open streams, such as https://shop.example.com, by "
+        "comma. No wildcards.",
+    )
+
+    class Meta:
+        model = Partner
+        fields = ("name", "contact", "allowed_origins")
 
 
 @admin.register(Partner)
@@ -25,7 +71,17 @@ class PartnerAdmin(VersionedAdmin[Partner]):
     list_filter = ("status",)
     search_fields = ("name", "id", "contact")
     readonly_fields = ("id", "status_badge", "see_also", "created_at", "updated_at")
-    fields = ("name", "contact", "id", "status_badge", "see_also", "created_at", "updated_at")
+    fields = (
+        "name",
+        "contact",
+        "allowed_origins",
+        "id",
+        "status_badge",
+        "see_also",
+        "created_at",
+        "updated_at",
+    )
+    form = PartnerForm
     actions = ("suspend", "resume")
     dangerous_actions = frozenset({"suspend"})
 
@@ -42,12 +98,15 @@ class PartnerAdmin(VersionedAdmin[Partner]):
                 ("API keys", ApiKey, own),
                 ("Endpoints", Endpoint, own),
                 ("Subscriptions", Subscription, own),
+                ("Stream tickets", StreamTicket, own),
                 ("Audit", AuditEvent, {"partner__exact": partner.pk}),
             ]
         )
 
     def create(self, actor: Actor, obj: Partner, form: AnyForm) -> Partner:
-        return verbs.create_partner(actor, obj.name, obj.contact)
+        made = verbs.create_partner(actor, obj.name, obj.contact)
+        origins = form.cleaned_data["allowed_origins"]
+        return verbs.update_partner(actor, made, {"allowed_origins": origins})
 
     @admin.action(description="Suspend", permissions=["operate"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Partner]) -> HttpResponseBase | None:

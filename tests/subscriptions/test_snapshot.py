@@ -389,3 +389,15 @@ def test_no_snapshot_is_not_an_empty_one() -> None:
     with pytest.raises(Unavailable):
         _ = keeper.current
     keeper.stop()
+
+
+def test_the_origins_of_active_partners_are_in_the_snapshot(alice: Setting) -> None:
+    Partner.objects.filter(pk=alice.partner.pk).update(allowed_origins=["https://a.example"])
+    stopped = Partner.objects.create(
+        name="stopped", status="suspended", allowed_origins=["https://b.example"]
+    )
+
+    origins = load().origins
+
+    assert origins[alice.partner.pk] == {"https://a.example"}
+    assert stopped.pk not in origins

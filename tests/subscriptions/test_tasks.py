@@ -8,7 +8,7 @@ from django.contrib.sessions.models import Session
 from kafkahub import clock
 from kafkahub.jobs import TRY_LOCK
 from subscriptions import tasks
-from subscriptions.models import IdempotencyKey
+from subscriptions.models import IdempotencyKey, StreamTicket
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,6 +32,17 @@ def test_stored_answers_are_kept_for_a_day() -> None:
     tasks.expire_idempotency_keys()
 
     assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["young"]
+
+
+def test_tickets_are_kept_for_a_day_after_their_end() -> None:
+    alice = factories.caller(factories.partner())
+    factories.grant(alice.partner)
+    for hours in (-25, -23, 1):
+        factories.ticket(alice, expires_in=timedelta(hours=hours))
+
+    tasks.expire_stream_tickets(rows_per_slice=1)
+
+    assert StreamTicket.objects.count() == 2
 
 
 def test_sessions_that_are_over_go() -> None:
