@@ -7,6 +7,7 @@ HubError                       code                   status
 │   ├── ActionNotGranted       action_not_granted     403
 │   └── OriginNotAllowed       origin_not_allowed     403
 ├── NotFound                   not_found              404   unknown, foreign, deleted: the same
+│   └── TopicNotFound          topic_not_found        404
 ├── PartitionNotFound          partition_not_found    404
 ├── MethodNotAllowed           method_not_allowed     405
 ├── NotAcceptable              not_acceptable         406
@@ -18,7 +19,10 @@ HubError                       code                   status
 ├── IdempotencyKeyReused       idempotency_key_reused 422
 ├── RecordRefused              record_refused         422
 ├── RateLimited                rate_limited           429
+│   └── QuotaExceeded          quota_exceeded         429
+├── NotSupportedByCluster      not_supported_by_cluster 501
 └── Unavailable                unavailable            503
+    └── Overloaded             overloaded             503
 
 ``code`` and ``status`` are promised, the text is not. Only ``problems.py`` knows HTTP bodies.
 """
@@ -125,6 +129,13 @@ class NotFound(HubError):
 
     def __init__(self) -> None:
         super().__init__("There is nothing here that this credential may see.")
+
+
+class TopicNotFound(NotFound):
+    """No such topic for this principal, at the doors to records."""
+
+    code = "topic_not_found"
+    title = "Topic not found"
 
 
 class PartitionNotFound(HubError):
@@ -245,6 +256,28 @@ class RateLimited(HubError):
     status = 429
     title = "Too many requests"
 
+    def __init__(
+        self, detail: str, *, retry_after_s: int | None = None, violated: Sequence[str] = ()
+    ) -> None:
+        """``violated``: names of the policies that are used up, where the limiter refused."""
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.violated = tuple(violated)
+
+
+class QuotaExceeded(RateLimited):
+    """Too many streams are open at once."""
+
+    code = "quota_exceeded"
+    title = "Too many open streams"
+
+
+class NotSupportedByCluster(HubError):
+    """The Kafka cluster cannot do what is asked."""
+
+    code = "not_supported_by_cluster"
+    status = 501
+    title = "The cluster cannot do this"
+
 
 class Unavailable(HubError):
     """A part that this request needs is away; nothing was done."""
@@ -252,3 +285,10 @@ class Unavailable(HubError):
     code = "unavailable"
     status = 503
     title = "Temporarily unavailable"
+
+
+class Overloaded(Unavailable):
+    """The process has as much to do as it can; another one, or later, may serve."""
+
+    code = "overloaded"
+    title = "The server is overloaded"

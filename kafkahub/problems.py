@@ -26,11 +26,14 @@ TITLES: Mapping[str, str] = {
     "invalid_cursor": "The cursor cannot be used",
     "invalid_filter": "The filter is not valid",
     "invalid_json": "The body is not valid JSON",
+    "invalid_parameter": "A query parameter cannot be used",
     "invalid_secret": "The secret cannot be used",
     "not_allowed_by_grant": "The grant does not allow this",
     "out_of_range": "A value is out of range",
     "start_not_available": "The start position cannot be had",
     "too_deep": "The JSON is nested too deeply",
+    "too_many_partitions": "The topics have too many partitions together",
+    "too_many_topics": "There are too many topics",
     "two_credentials": "There are two credentials",
     "unknown_field": "A field is not known",
     "unknown_parameter": "A query parameter is not known",
@@ -67,6 +70,8 @@ def describe(error: HubError, *, base_url: str, instance: str, request_id: str) 
     }
     if error.faults:
         body["errors"] = [fault_body(fault) for fault in error.faults]
+    if isinstance(error, RateLimited) and error.violated:
+        body["violated-policies"] = list(error.violated)
     return Problem(error.status, _headers(error), body)
 
 

@@ -196,7 +196,6 @@ class Tape:
     place      after the last batch, moved on also by records that this audience does not see
     then       where whoever has read all of it goes on; None for a live tape, and where somebody
                must look anew
-    listeners  who stands on it and takes what comes; paused ones are elsewhere
     """
 
     __slots__ = (
@@ -205,7 +204,6 @@ class Tape:
         "_writes",
         "first",
         "is_live",
-        "listeners",
         "place",
         "then",
         "tokens",
@@ -225,7 +223,6 @@ class Tape:
         self.tokens = tokens
         self.is_live = is_live
         self.then = then
-        self.listeners: dict[object, None] = {}
         self._batches: deque[Batch] = deque()
         self._writes: dict[tuple[int, int, Door], Write] = {}
 

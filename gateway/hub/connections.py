@@ -4,6 +4,7 @@ A connection is what a client holds open: SSE and NDJSON have one listener on it
 a subscription. All of it lives on the event loop; no other thread touches it.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,9 @@ from gateway.hub.transport import Outlet
 from kafkahub import ids
 from subscriptions.grants import Principal
 
-CANCELLED_AFTER_S = 5.0
-"""How long a closing is offered to a reader that takes nothing; then the connection is cut."""
+
+Waiter = asyncio.Task[None]
+"""The task that waits for room on a connection that has none."""
 
 
 class Ending(NamedTuple):
@@ -87,14 +89,18 @@ class Listener:
         self.bytes = 0
 
     @property
-    def cursor(self) -> str:
-        """The token behind the last byte written."""
-        return self.place.token(self.tokens)
+    def here(self) -> Place:
+        """Where it resumes: behind the last byte written, and what follows and is hidden."""
+        return self.tape.place if self.seq == self.tape.end else self.place
 
     @property
-    def is_caught_up(self) -> bool:
-        """Whether it has been given all that its audience was."""
-        return self.tape.is_live and self.seq == self.tape.end
+    def cursor(self) -> str:
+        """The token of ``here``."""
+        return self.here.token(self.tokens)
+
+    def sit(self, tape: Tape, seq: int) -> None:
+        """Take another seat; nothing of its first batch was had yet."""
+        self.tape, self.seq, self.skip = tape, seq, 0
 
     def note(self, write: Write) -> None:
         """Move on behind a write that the transport has taken."""
@@ -116,6 +122,8 @@ class Connection:
 
     id            ``str_<26>``, as ``KafkaHub-Stream-Id`` tells
     closing       given an ending, returns the last messages, of which the last ends the answer
+    heartbeat     returns what is written when nothing was for a while, or None; equal messages
+                  are kept in the dictionary handed in, so that listeners share them
     state         ``paused`` while a message waits for room; ``ending`` from the decision to end
     last_write_s  monotonic time of the last byte handed over
     paused_s      monotonic time since when it takes nothing; None while it takes
@@ -129,8 +137,10 @@ class Connection:
         "closing",
         "ends_reason",
         "ends_s",
+        "heartbeat",
         "id",
         "is_hard",
+        "is_mid_frame",
         "last_write_s",
         "listeners",
         "opened_ms",
@@ -145,6 +155,7 @@ class Connection:
         "state",
         "ticket_id",
         "transport",
+        "waiter",
     )
 
     def __init__(
@@ -152,7 +163,9 @@ class Connection:
         principal: Principal,
         outlet: Outlet,
         transport: str,
+        *,
         closing: "Callable[[Connection, Ending], Sequence[Message]]",
+        heartbeat: "Callable[[Connection, dict[object, Message]], Message | None]",
     ) -> None:
         now_s = time.monotonic()
         self.id = ids.new("str")
@@ -160,6 +173,9 @@ class Connection:
         self.outlet = outlet
         self.transport = transport
         self.closing = closing
+        self.heartbeat = heartbeat
+        self.waiter: Waiter | None = None
+        self.is_mid_frame = False
         self.listeners: list[Listener] = []
         self.state: State = "open"
         self.reason = "gone"
@@ -171,6 +187,13 @@ class Connection:
         self.slot = random.getrandbits(16)
         self.address = self.agent = self.origin = self.ticket_id = ""
         self.is_hard = False
+
+    def resume(self, now_s: float) -> None:
+        """Take messages again."""
+        self.state = "open"
+        if self.paused_s is not None:
+            self.paused_ms += int((now_s - self.paused_s) * 1000)
+        self.paused_s = None
 
     def ends_at(self, monotonic_s: float, reason: str) -> None:
         """Let it end at a time; the soonest one counts."""

@@ -1,45 +1,33 @@
 """The hub: what one thread reads of Kafka, written to every listener of the process.
 
-Lives on the event loop. It starts the reading thread with the first listener, takes its news,
-and drives each connection's ``send`` by hand: no queue, no task and no copy a listener.
+It starts and ends the parts: the reading thread, the catch-up pool, seats and the writer; and
+once a second it looks at every connection.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from typing import Any
 
 import structlog
 
 from gateway import metrics
 from gateway.frames import Beat, Message, State
-from gateway.hub.audience import WRITE_BYTES, Place, Spec, Tape, Tokens, Write
-from gateway.hub.catchup import Catchup, Job, TooManyJobs
+from gateway.hub.audience import Place, Spec, Tokens
+from gateway.hub.catchup import Catchup
 from gateway.hub.connections import Connection, Connections, Ending, Listener, Seat, ending
 from gateway.hub.groups import Frames, News
-from gateway.hub.log import Part
-from gateway.hub.reading import LATEST, Ask, Behind, Grow, Leave, Reading, Refused, Seated
+from gateway.hub.reading import Grow, Reading
+from gateway.hub.seats import NO_ENDS, Ends, Seats
+from gateway.hub.writing import Writer
 from kafkahub import clock
-from kafkahub.errors import HubError, Overloaded, Unavailable
+from kafkahub.errors import HubError
 from kafkahub.kafka.reader import Reader
 
-MAX_TICK_S = 0.05
-"""Longest time between two flushes: with many listeners more records are joined into a write."""
-TICK_FACTOR = 3
-"""The next flush starts so many times the length of the last one after it."""
-SLICE_S = 0.005
-"""Longest piece of a flush; then other connections and requests get their turn."""
-BEAT_SLOTS = 2
-"""A connection's heartbeat is looked at so often a heartbeat period, in a second of its own."""
-LINGER_S = 30.0
-"""An audience without listeners is kept so long: a client that was cut finds it warm."""
-SEAT_S = 15.0
-"""Longest wait for a seat, Kafka's answer included."""
-CLOSING_S = 5.0
-"""How long a closing is offered to a reader that takes nothing."""
+SECOND_S = 1.0
 
 log = structlog.get_logger()
 
@@ -54,57 +42,45 @@ class Limits:
     write_deadline_s: float
 
 
-@dataclass(slots=True)
-class _Home:
-    """What the event loop knows of one audience."""
-
-    tape: Tape
-    users: int = 0
-    empty_s: float = 0.0
-
-
 class Hub:
     """Feeds the listeners of one process.
 
-    Runs   on the event loop, between ``start`` and ``stop``, with one task of its own
-    Owns   the reading thread, the catch-up pool, the open connections, and tasks that wait for room
-    Ends   ``stop``; streams that are still open are cut
+    Runs   on the event loop, between ``start`` and ``stop``, in one task and its children
+    Owns   the reading thread, the catch-up pool, and the open connections
+    Ends   ``stop``; streams that are still open are cut. ``drain`` first ends them in good order
     """
 
-    def __init__(
-        self, make_reader: Callable[..., Reader], frames: Frames, limits: Limits
-    ) -> None:
+    def __init__(self, make_reader: Callable[..., Reader], frames: Frames, limits: Limits) -> None:
         self.connections = Connections()
         self.limits = limits
+        self.is_draining = False
         self._reading = Reading(
             make_reader,
             frames,
             log_bytes=limits.log_bytes,
-            on_news=self._from_thread(self._take),
-            on_lost=self._from_thread(self._lose),
+            on_news=lambda news: self._from_thread(self._take, news),
+            on_lost=lambda topic: self._from_thread(self._lose, topic),
         )
         self._catchup = Catchup(make_reader, frames, readers=limits.catchup_readers)
-        self._homes: dict[Spec, _Home] = {}
-        self._seats: dict[tuple[object, ...], asyncio.Future[Seated]] = {}
-        self._slices: WeakValueDictionary[tuple[object, ...], Tape] = WeakValueDictionary()
-        self._dirty: dict[Tape, None] = {}
-        self._ready: dict[Listener, None] = {}
-        self._wake = asyncio.Event()
+        self.seats = Seats(self._reading, self._catchup, self._spawn)
+        self.writer = Writer(self._spawn, self._on_behind, limits.write_deadline_s)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._main: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._beats = 0
+        self._seconds = 0
 
     @property
     def is_stalled(self) -> bool:
         """Whether Kafka does not answer; positions stand still."""
         return self._reading.is_stalled
 
-    def start(self) -> None:
-        """Start; needs the running event loop."""
+    async def start(self) -> None:
+        """Start; returns once listeners can be taken."""
         self._loop = asyncio.get_running_loop()
+        started = asyncio.Event()
+        self._main = asyncio.create_task(self._run(started), name="hub")
+        await started.wait()
         self._reading.start()
-        self._main = asyncio.create_task(self._run(), name="hub")
 
     async def stop(self) -> None:
         """Cut what is still open, and end threads and tasks."""
@@ -117,135 +93,85 @@ class Hub:
                 await self._main
         await asyncio.to_thread(self._end_threads)
 
-    def _end_threads(self) -> None:
-        self._reading.stop()
-        self._catchup.stop()
-
-    def is_reading(self, topic: str) -> bool:
-        """Return whether some audience has this topic now, so that "latest" needs no question."""
-        return any(topic in spec.topics for spec in self._homes)
-
     def grow(self, topic: str, partitions: int) -> None:
-        """Tell that a topic has more partitions now."""
+        """Tell that a topic has this many partitions now."""
         self._reading.command(Grow(topic, partitions))
 
     async def seat(
-        self,
-        spec: Spec,
-        tokens: Tokens,
-        start: Place,
-        *,
-        lows: Mapping[Part, int] | None = None,
-        ends: Mapping[Part, int] | None = None,
+        self, spec: Spec, tokens: Tokens, start: Place, ends: Ends = NO_ENDS
     ) -> tuple[Seat, Place]:
-        """Return a seat for a listener that stands at ``start``, and where that exactly is.
-
-        start  an offset may be ``LATEST``; a partition that is missing begins at its first record
-        lows, ends  of the topics' partitions, needed unless the hub reads the topics already
-
-        Counts as a listener of the audience until ``release``. Equal wishes share the work.
-        Raises Overloaded, or Unavailable when there is no seat in time.
-        """
-        key = (spec, tokens.key, tuple(sorted(start.offsets.items())))
-        home = self._homes.get(spec)
-        if home is not None:
-            home.users += 1
-        tape = self._slices.get(key)
-        try:
-            if tape is not None:
-                return Seat(tape, 0), start
-            seated = await self._shared(key, spec, tokens, start, lows or {}, ends or {})
-        except BaseException:
-            if home is not None:
-                self.release(spec)
-            raise
-        live = seated.tape if seated.tape.is_live else None
-        if home is None:
-            home = self._homes.setdefault(spec, _Home(live or seated.tape))
-            home.users += 1
-        return Seat(seated.tape, seated.seq), seated.place
-
-    def release(self, spec: Spec) -> None:
-        """Take back what ``seat`` counted."""
-        home = self._homes.get(spec)
-        if home is not None:
-            home.users -= 1
-            home.empty_s = time.monotonic()
-
-    def attach(self, listener: Listener) -> None:
-        """Let a listener take what comes, from its seat on."""
-        listener.connection.listeners.append(listener)
-        self.resume(listener)
-
-    def detach(self, listener: Listener) -> None:
-        """Give a listener nothing any more; its connection stays."""
-        listener.tape.listeners.pop(listener, None)
-        self._ready.pop(listener, None)
-        if listener in listener.connection.listeners:
-            listener.connection.listeners.remove(listener)
-            self.release(listener.spec)
-
-    def resume(self, listener: Listener) -> None:
-        """Look at a listener again: it was paused, or its allowance has grown."""
-        listener.tape.listeners[listener] = None
-        self._ready[listener] = None
-        self._wake.set()
+        """See ``Seats.take``."""
+        return await self.seats.take(spec, tokens, start, ends)
 
     def open(self, connection: Connection) -> None:
-        """Count a connection as open."""
+        """Count a connection as open, from its first byte on."""
         self.connections.add(connection)
         metrics.opened.labels(connection.transport).inc()
         metrics.open_streams.labels(connection.transport).inc()
-        # Spread over the heartbeat period, else all that opened together beat together.
-        connection.last_write_s -= random.uniform(0, self.limits.heartbeat_s / BEAT_SLOTS)  # noqa: S311 - guards nothing
 
-    def forget(self, connection: Connection) -> None:
-        """Give back all that a connection had, once it is gone."""
-        if self.connections.get(connection.id) is None:
-            return
-        self.connections.remove(connection)
-        if connection.state == "paused":
-            metrics.paused.dec()
-        connection.state = "ended"
-        for listener in list(connection.listeners):
-            self.detach(listener)
-        metrics.open_streams.labels(connection.transport).dec()
-        metrics.closed.labels(connection.transport, connection.reason).inc()
+    def attach(self, listener: Listener) -> None:
+        """Let a listener take what comes, from its seat on; the seat is given back with it."""
+        listener.connection.listeners.append(listener)
+        self.writer.ready(listener)
 
-    def end(self, connection: Connection, why: Ending, *, with_rest: bool = True) -> None:
-        """End a connection: what is ready, then why, then nothing.
+    def resume(self, listener: Listener) -> None:
+        """Look at a listener again, whose allowance has grown."""
+        self.writer.ready(listener)
 
-        with_rest  False where the right to what is ready has gone
-        """
-        if connection.state in {"ending", "ended"}:
-            return
-        was_paused = connection.state == "paused"
-        if not was_paused and with_rest:
-            for listener in list(connection.listeners):
-                self._push(listener)
-            was_paused = connection.state == "paused"
-        if was_paused:
-            metrics.paused.dec()
-        connection.state = "ending"
-        connection.reason = why.reason
-        for listener in connection.listeners:
-            listener.tape.listeners.pop(listener, None)
-            self._ready.pop(listener, None)
-        if was_paused:
-            return  # the task that waits for room says why, then ends it
-        self._say(connection, list(connection.closing(connection, why)))
+    def detach(self, listener: Listener) -> None:
+        """Give a listener nothing any more, and its seat back; the connection stays."""
+        self.writer.leave(listener)
+        if listener in listener.connection.listeners:
+            listener.connection.listeners.remove(listener)
+            self.seats.release(listener.spec)
 
     def write(self, connection: Connection, message: Message) -> bool:
-        """Write a message of the door's own; False where there is no room, and nothing is written."""
+        """Write a message of the door's own; False where there is no room: nothing is written."""
+        if connection.state != "open":
+            return False
         connection.last_write_s = time.monotonic()
         return connection.outlet.offer(message)
 
+    def end(self, connection: Connection, why: Ending, *, with_rest: bool = True) -> None:
+        """See ``Writer.end``."""
+        self.writer.end(connection, why, with_rest=with_rest)
+
+    def forget(self, connection: Connection) -> None:
+        """Give back all that a connection had, once its client is gone."""
+        if connection.state == "ended":
+            return
+        if connection.state == "paused":
+            metrics.paused.dec()
+        if connection.waiter is not None:
+            connection.waiter.cancel()
+        connection.state = "ended"
+        for listener in list(connection.listeners):
+            self.detach(listener)
+        if self.connections.get(connection.id) is not None:
+            self.connections.remove(connection)
+            metrics.open_streams.labels(connection.transport).dec()
+            metrics.closed.labels(connection.transport, connection.reason).inc()
+
+    async def drain(self, window_s: float) -> None:
+        """End every stream at a moment of its own within the window; return when all are gone.
+
+        A reader that takes nothing has ``CLOSING_S`` more; at most 500 clients a second return.
+        """
+        self.is_draining = True
+        waiting = list(self.connections)
+        moments = sorted(random.uniform(0, window_s) for _ in waiting)  # noqa: S311 - spreads, guards nothing
+        begun_s = time.monotonic()
+        most_ms = max(1_000, 2 * len(waiting))
+        for moment, connection in zip(moments, waiting, strict=True):
+            await asyncio.sleep(max(0.0, begun_s + moment - time.monotonic()))
+            self.end(connection, ending("drain", "server restarts", most_ms=most_ms))
+
     def beat(self, listener: Listener, *, is_first: bool = False) -> Beat:
         """Return what a heartbeat tells a listener now."""
-        live = self._homes[listener.spec].tape if listener.spec in self._homes else listener.tape
-        lag = listener.place.behind(live.place.offsets)
+        live = self.seats.live(listener.spec) or listener.tape
+        lag = listener.here.behind(live.place.offsets)
         now = clock.now()
-        age_s = max(0.0, now.timestamp() - listener.place.time_ms / 1000) if lag else 0.0
+        age_s = max(0.0, now.timestamp() - listener.here.time_ms / 1000) if lag else 0.0
         state: State = "catching_up" if lag else "live"
         return Beat(
             time=clock.rfc3339(now),
@@ -255,3 +181,97 @@ class Hub:
             stream=listener.connection.id if is_first else "",
             heartbeat_ms=int(self.limits.heartbeat_s * 1000) if is_first else 0,
         )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._tasks is None:
+            work.close()
+            raise RuntimeError("the hub has not started")
+        return self._tasks.create_task(_guarded(work))
+
+    def _from_thread(self, call: Callable[..., None], *arguments: object) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _end_threads(self) -> None:
+        self._reading.stop()
+        self._catchup.stop()
+
+    async def _run(self, started: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self.writer.run())
+            started.set()
+            while True:
+                await asyncio.sleep(SECOND_S)
+                self._second()
+
+    def _take(self, news: Sequence[News]) -> None:
+        for tape, batches, place, trim in news:
+            tape.extend(batches, place)
+            tape.trim(trim)
+            if batches:
+                self.writer.mark(tape)
+        read = [batch.read_s for one in news for batch in one.batches[:1]]
+        if read:
+            metrics.append_to_write_seconds.observe(time.monotonic() - read[0])
+
+    def _lose(self, topic: str) -> None:
+        """The offsets of a topic went back: whoever reads it must look where it stands."""
+        self.seats.forget(topic)
+        for connection in self.connections:
+            if any(topic in listener.spec.topics for listener in connection.listeners):
+                self.end(connection, ending("moved", f"{topic} begins anew"))
+
+    def _on_behind(self, listener: Listener) -> None:
+        self._spawn(self._reseat(listener))
+
+    async def _reseat(self, listener: Listener) -> None:
+        """Find another seat for a listener whose tape leads nowhere."""
+        try:
+            seat, _ = await self.seat(listener.spec, listener.tokens, listener.place)
+        except HubError as error:
+            reason = "overloaded" if error.code == "overloaded" else "unavailable"
+            self.end(listener.connection, ending(reason, error.detail))
+            return
+        self.seats.release(listener.spec)  # it is counted once already
+        listener.sit(*seat)
+        if listener in listener.connection.listeners:
+            self.writer.ready(listener)
+
+    def _second(self) -> None:
+        """Look at every connection: is its time over, is its heartbeat due."""
+        now_s = time.monotonic()
+        self._seconds += 1
+        half = max(1, int(self.limits.heartbeat_s / 2))
+        shared: Beats = {}
+        for connection in self.connections:
+            if connection.state not in {"open", "paused"}:
+                continue
+            if now_s >= connection.ends_s:
+                self.end(connection, ending(connection.ends_reason))
+            elif (
+                (connection.slot + self._seconds) % half == 0
+                and connection.state == "open"
+                and now_s - connection.last_write_s >= half
+            ):
+                self._heartbeat(connection, shared)
+        self.seats.tidy(now_s)
+
+    def _heartbeat(self, connection: Connection, shared: "Beats") -> None:
+        message = connection.heartbeat(connection, shared)
+        if message is None or not self.write(connection, message):
+            return
+        for listener in connection.listeners:
+            listener.place = listener.here
+
+
+Beats = dict[object, Message]
+"""Heartbeats made in this second, by whatever makes two of them equal."""
+
+
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    """Let nothing that goes wrong for one listener end the hub for all."""
+    try:
+        await work
+    except Exception:  # outermost frame of a task
+        log.exception("hub.task_failed")

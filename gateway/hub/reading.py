@@ -62,17 +62,23 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Seated:
-    """It may read on from there. ``place`` is where that is, with ``LATEST`` resolved."""
+    """It may read on from there.
+
+    place  where it stands, with ``LATEST`` resolved
+    live   the tape of its audience, where ``tape`` leads in the end
+    """
 
     tape: Tape
     seq: int
     place: Place
+    live: Tape
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """The log does not reach back so far; Kafka must be read up to ``target``."""
+    """The log does not reach back so far; Kafka must be read from ``start`` up to ``target``."""
 
+    start: Place
     target: Place
     then: tuple[Tape, int]
 
@@ -275,13 +281,15 @@ class Reading:
     def _answer(self, ask: Ask, group: Group, wanted: Mapping[Part, int]) -> None:
         here = group.place
         if wanted == here.offsets:
-            ask.reply(Seated(group.tape, group.next_seq, Place(wanted, ask.time_ms)))
+            start = Place(wanted, ask.time_ms)
+            ask.reply(Seated(group.tape, group.next_seq, start, group.tape))
         elif any(offset > here.offsets[part] for part, offset in wanted.items()):
             self._ahead.append(ask)
         elif self._log.covers(wanted, wanted):
             ask.reply(self._slice(ask, group, Place(wanted, ask.time_ms)))
         else:
-            ask.reply(Behind(here, (group.tape, group.next_seq)))
+            start = Place(wanted, ask.time_ms)
+            ask.reply(Behind(start, here, (group.tape, group.next_seq)))
 
     def _slice(self, ask: Ask, group: Group, start: Place) -> Seated:
         """Return a tape of what the log has between a place and now, up to ``SLICE_BYTES``."""
@@ -302,7 +310,7 @@ class Reading:
             ),
             end,
         )
-        return Seated(tape, 0, start)
+        return Seated(tape, 0, start, group.tape)
 
     def _frame_all(self, entries: Iterable[Entry], group: Group) -> list[Entry | Gap]:
         scratch = Group(group.spec, group.tape, self._frames, self._log)
