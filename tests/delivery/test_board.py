@@ -26,11 +26,13 @@ def overflow(hub: Rig) -> Request:
     Returns the one request that is out for it.
     """
     hub.feed(0, 1, 2, 3, 4)
-    taken = hub.take()
-    hub.land(*[one for one in taken if names([one]) == ["sub_a"]])
+    out: list[Request] = []
+    while taken := hub.take():
+        hub.land(*[one for one in taken if names([one]) == ["sub_a"]])
+        out += [one for one in taken if names([one]) == ["sub_b"]]
     hub.tick(FULL_S)
-    [out] = [one for one in taken if names([one]) == ["sub_b"]]
-    return out
+    [only] = out
+    return only
 
 
 # Records that come in.

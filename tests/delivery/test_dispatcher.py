@@ -144,10 +144,8 @@ def test_a_delivered_record_moves_the_floor_in_the_batch_of_its_attempt() -> Non
         (makers.answer(500), "http_5xx"),
         (makers.answer(400), "http_4xx"),
         (makers.answer(302), "redirect"),
-        (makers.answer(410), "gone"),
         (makers.answer(0, "tcp_refused"), "tcp_refused"),
         (makers.answer(0, "timeout_headers"), "timeout_headers"),
-        (makers.answer(0, "address_denied"), "address_denied"),
     ],
 )
 def test_a_failed_record_is_parked_by_its_schedule_and_the_floor_goes_on(
