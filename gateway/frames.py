@@ -23,9 +23,6 @@ Action = Literal["reconnect", "backoff", "stop"]
 Message = Mapping[str, Any]
 """One ASGI message; it may be shared by listeners and is never changed."""
 
-FINAL_ID = "Aw"
-"""The token whose bearer gets 204: a client that holds it is to stop."""
-
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _encode = msgspec.json.encode
 

@@ -100,6 +100,20 @@ def unseal(ring: KeyRing, sealed: str, place: str) -> bytes:
         raise SealBroken(f"{place}: the value does not open") from None
 
 
+def encrypt(key: bytes, plain: bytes, bound: bytes) -> bytes:
+    """Return nonce, AES-256-GCM ciphertext and tag; ``bound`` is authenticated with them."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plain, bound)
+
+
+def decrypt(key: bytes, content: bytes, bound: bytes) -> bytes:
+    """Return what ``encrypt`` was given. Raises SealBroken for everything else."""
+    try:
+        return AESGCM(key).decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], bound)
+    except (ValueError, InvalidTag):
+        raise SealBroken("the content does not open") from None
+
+
 def kid_of(sealed: str) -> str:
     """Return the kid that ``sealed`` was written under."""
     return sealed.split(":", 2)[1]

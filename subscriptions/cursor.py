@@ -7,6 +7,8 @@ authorised from nothing. Shape of the plain form, before base64url without paddi
     body   cluster tag (4) | time in ms (uvarint) | number of topics (uvarint) | topics
     topic  name tag (4) | epoch tag (4) | number of partitions (uvarint) | partitions
     each   partition, first absolute, then difference less 1 (uvarint) | next offset (uvarint)
+
+The sealed form, which hides the same body, is in ``sealing.py``: it needs ciphers and chance.
 """
 
 import hashlib
@@ -14,10 +16,20 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from kafkahub.errors import Fault, Invalid
 
-PLAIN = b"\x01"
+PLAIN, SEALED, FINAL = b"\x01", b"\x02", b"\x03"
+FINAL_TOKEN = urlsafe_b64encode(FINAL).rstrip(b"=").decode()
+"""Whoever shows it is to stop: it gets 204 before any other check."""
+ARRAY_MAX = 8_192
+"""Characters of a position in the form of KafkaSSE."""
+LATEST, EARLIEST = -1, -2
+"""Offsets of that form that are no offsets."""
 TOKEN_MAX = 4_096
 """Characters of a token; what would be longer is not handed out."""
 TAG_BYTES = 4
@@ -79,9 +91,77 @@ def decode(token: str) -> Cursor:
     cursor = _read(token) if len(token) <= TOKEN_MAX else None
     # Comparing with the only right spelling refuses a wrong sum, spare bits and padded numbers.
     if cursor is None or _names_twice(cursor) or encode(cursor) != token:
-        text = "The cursor is not one of ours; use it exactly as it was given."
-        raise Invalid([Fault("", "invalid_cursor", text)])
+        raise refused()
     return cursor
+
+
+def refused() -> Invalid:
+    """Return the one answer to whatever is wrong with a cursor."""
+    text = "The cursor is not one of ours; use it exactly as it was given."
+    return Invalid([Fault("", "invalid_cursor", text)])
+
+
+def raw(token: str) -> bytes:
+    """Return the bytes of a token of any kind; raise Invalid for what is none."""
+    if not token or len(token) > TOKEN_MAX or not token.isascii():
+        raise refused()
+    try:
+        content = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
+    except ValueError:
+        raise refused() from None
+    if written(content) != token:
+        raise refused()  # spare bits, or characters that decoding passes over
+    return content
+
+
+def written(content: bytes) -> str:
+    """Return bytes as a token is written."""
+    return urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
+
+
+def body(cursor: Cursor) -> bytes:
+    """Return what the plain and the sealed form have in common."""
+    return b"".join(written for _, written in _pieces(cursor))[len(PLAIN) :]
+
+
+def read_body(content: bytes) -> Cursor:
+    """Return the position in a body that only zeros follow. Raises Invalid."""
+    try:
+        cursor = _read_body(_Reader(content))
+    except (ValueError, EOFError):
+        raise refused() from None
+    own = body(cursor)
+    if _names_twice(cursor) or content[: len(own)] != own or any(content[len(own) :]):
+        raise refused()
+    return cursor
+
+
+class Spot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One partition's position in the form of KafkaSSE.
+
+    offset     next offset, ``LATEST`` or ``EARLIEST``; it wins where both are given
+    timestamp  Unix ms
+    """
+
+    topic: Annotated[str, Meta(min_length=1, max_length=249)]
+    partition: Annotated[int, Meta(ge=0, lt=2**31)]
+    offset: Annotated[int, Meta(ge=EARLIEST, lt=2**63)] | None = None
+    timestamp: Annotated[int, Meta(ge=0, lt=2**53)] | None = None
+
+
+def read_array(text: str) -> tuple[Spot, ...]:
+    """Return a position in the form of KafkaSSE: a JSON array. Raises Invalid."""
+    if len(text) > ARRAY_MAX:
+        raise refused()
+    try:
+        spots = msgspec.json.decode(text, type=tuple[Spot, ...])
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        raise refused() from None
+    places = {(spot.topic, spot.partition) for spot in spots}
+    is_empty = any(spot.offset is None and spot.timestamp is None for spot in spots)
+    if not spots or is_empty or len(places) < len(spots):
+        raise refused()
+    return spots
 
 
 def _names_twice(cursor: Cursor) -> bool:
@@ -147,13 +227,17 @@ def _read(token: str) -> Cursor | None:
         reader = _Reader(content)
         if reader.take(len(PLAIN)) != PLAIN:
             return None
-        return Cursor(
-            cluster_tag=reader.take(TAG_BYTES),
-            time_ms=reader.uvarint(),
-            topics=tuple(_read_topic(reader) for _ in range(reader.uvarint())),
-        )
+        return _read_body(reader)
     except (ValueError, EOFError):
         return None
+
+
+def _read_body(reader: "_Reader") -> Cursor:
+    return Cursor(
+        cluster_tag=reader.take(TAG_BYTES),
+        time_ms=reader.uvarint(),
+        topics=tuple(_read_topic(reader) for _ in range(reader.uvarint())),
+    )
 
 
 def _read_topic(reader: "_Reader") -> TopicPosition:

@@ -16,7 +16,6 @@ from gateway.hub.transport import Outlet
 from kafkahub import ids
 from subscriptions.grants import Principal
 
-
 Waiter = asyncio.Task[None]
 """The task that waits for room on a connection that has none."""
 
