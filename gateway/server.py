@@ -1,13 +1,36 @@
-"""What uvicorn lacks: a limit on the size of a request's head and on the time it may take."""
+"""What uvicorn lacks: limits on the head of a request, and on what a WebSocket may cost.
+
+Contract tests pin both classes to the locked uvicorn.
+"""
 
 from asyncio import TimerHandle
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import (
+    HeaderLineTooLong,
+    InvalidHandshake,
+    InvalidHeader,
+    InvalidUpgrade,
+    RequestLineTooLong,
+    TooManyHeaders,
+)
+from websockets.frames import CloseCode, Frame
+from websockets.http11 import Request
 
 MAX_HEAD_BYTES = 16_384
+MAX_FRAGMENTS = 4_096
+"""Fragments of one WebSocket message: what is cut finer is sent to cost, not to say something."""
+VERSION_HEADER = "Sec-WebSocket-Version"
+LINGER_S = 2.0
+"""How long a refused WebSocket is still read: bytes left unread would make the kernel reset the
+connection, and the close code would be lost on its way."""
 REFUSALS = {
     400: b"Bad Request",
     408: b"Request Timeout",
+    414: b"URI Too Long",
+    426: b"Upgrade Required",
     431: b"Request Header Fields Too Large",
 }
 
@@ -68,9 +91,110 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            title = REFUSALS[status]
-            body = b'{"type":"about:blank","status":%d,"title":"%b"}' % (status, title)
-            head = b"content-type: application/problem+json\r\nconnection: close\r\n"
-            length = b"content-length: %d\r\n\r\n" % len(body)
-            self.transport.write(b"HTTP/1.1 %d %b\r\n%b%b%b" % (status, title, head, length, body))
+            self.transport.write(refusal(status))
         self.transport.close()
+
+
+class GuardedWebSocket(WebSocketsSansIOProtocol):
+    """One WebSocket; what breaks the protocol gets its close code, and costs nothing further."""
+
+    _is_failed = False
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # A head that the parser gave up; uvicorn would let the client wait for ever.
+            self._refuse(_status_of(self.conn.handshake_exc))
+
+    def handle_connect(self, event: Request) -> None:
+        try:
+            self.conn.process_request(event)
+        except InvalidUpgrade:
+            self._refuse(426)
+        except InvalidHandshake as error:
+            is_version = isinstance(error, InvalidHeader) and error.name == VERSION_HEADER
+            self._refuse(426 if is_version else 400)
+        else:
+            super().handle_connect(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self._fail(CloseCode.MESSAGE_TOO_BIG)
+        elif not self._is_failed:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            # Nobody reads: only the newest ping needs an answer, and a heap of them would grow.
+            self.conn.data_to_send()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not _is_utf8(self.frames):
+            self.frames = []
+            self._fail(CloseCode.INVALID_DATA)
+        elif not self._is_failed:
+            super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """Say why, once, and read on for a while without looking at what comes."""
+        if self._is_failed:
+            return
+        self._is_failed = True
+        close = self.conn.close_sent
+        self.queue.put_nowait(_disconnected(close.code if close else CloseCode.ABNORMAL_CLOSURE))
+        self.close_sent = True
+        self.stop_keepalive()
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        if self.close_timer is None:
+            self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _fail(self, code: CloseCode) -> None:
+        self.conn.fail(code)
+        self.handle_parser_exception()
+
+    def _refuse(self, status: int) -> None:
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(refusal(status))
+        self.transport.close()
+
+
+def refusal(status: int) -> bytes:
+    """Return a whole answer that closes the connection."""
+    title = REFUSALS[status]
+    body = b'{"type":"about:blank","status":%d,"title":"%b"}' % (status, title)
+    upgrade = b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    head = b"content-type: application/problem+json\r\nconnection: close\r\n"
+    more = upgrade if status == 426 else b""  # noqa: PLR2004 - the only one that names an upgrade
+    return b"HTTP/1.1 %d %b\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
+        status,
+        title,
+        head,
+        more,
+        len(body),
+        body,
+    )
+
+
+def _status_of(fault: Exception) -> int:
+    if isinstance(fault, RequestLineTooLong):
+        return 414
+    return 431 if isinstance(fault, HeaderLineTooLong | TooManyHeaders) else 400
+
+
+def _is_utf8(frames: list[bytes]) -> bool:
+    try:
+        (frames[0] if len(frames) == 1 else b"".join(frames)).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _disconnected(code: int) -> Any:
+    return {"type": "websocket.disconnect", "code": int(code), "reason": ""}
