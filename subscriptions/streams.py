@@ -5,7 +5,7 @@ in Redis every few seconds; orders go to all of them by NOTIFY, and the one that
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,9 +77,10 @@ _decode_order = msgspec.json.Decoder(Order).decode
 
 @dataclass(slots=True)
 class Here:
-    """The streams of this process; the hub puts its own list here when it starts."""
+    """The streams of this process, as it told them last; swapped as a whole by its register."""
 
-    rows: Callable[[], list[OpenStream]] = list
+    process: str = ""
+    rows: Sequence[OpenStream] = ()
 
 
 here = Here()
@@ -101,23 +102,18 @@ def publish(process: str, streams: Iterable[OpenStream]) -> None:
 
 
 def listing(partner: str | None = None) -> Listing:
-    """Return the open streams of a partner, or of all, newest first.
-
-    This process's own are always as they are now; the others' up to ``PUBLISH_S`` old.
-    """
-    found = {
-        stream.id: stream for stream in here.rows() if partner is None or stream.partner == partner
-    }
+    """Return the open streams of a partner, or of all, newest first, up to ``PUBLISH_S`` old."""
+    found = list(here.rows)
     complete = True
     try:
         notes = board().read(partner)
     except BoardAway:
         notes, complete = [], False
     for note in notes:
-        for stream in _decode(note):
-            found.setdefault(stream.id, stream)
-    ordered = sorted(found.values(), key=lambda stream: stream.id, reverse=True)
-    return Listing(ordered, complete)
+        # Our own note is older than what is here.
+        found += (stream for stream in _decode(note) if stream.process != here.process)
+    wanted = [stream for stream in found if partner in {None, stream.partner}]
+    return Listing(sorted(wanted, key=lambda stream: stream.id, reverse=True), complete)
 
 
 def give(order: Order) -> None:

@@ -73,7 +73,7 @@ def test_without_redis_the_list_is_this_process_own_and_says_so(
     alice: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = factories.open_stream(alice)
-    monkeypatch.setattr(streams.here, "rows", lambda: [own])
+    monkeypatch.setattr(streams.here, "rows", [own])
     away = Board("redis://127.0.0.1:1/0", "streams")
     monkeypatch.setattr(streams, "board", lambda: away)
 
