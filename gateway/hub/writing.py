@@ -179,7 +179,7 @@ class Writer:
         """Write one message once there is room; a large one in slices, each when there is."""
         connection = listener.connection
         deadline_s = self._write_deadline_s
-        messages = _slices(write, can_slice=listener.door.name != "websocket")
+        messages = _slices(write, can_slice=listener.door.text != "object")
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 for message in messages:
