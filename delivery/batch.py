@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from delivery.lanes import Delivery, Lane, Partition
@@ -13,6 +14,16 @@ from kafkahub.egress.curl import Answer
 
 UNKNOWN_WAIT_S = 5.0
 """When a row is looked at again whose subscription was not in the snapshot."""
+
+
+class Hastened(NamedTuple):
+    """Subscriptions whose endpoint is back: what failed since then is due now.
+
+    since_us  Unix time in µs on PostgreSQL's clock
+    """
+
+    subscriptions: list[str]
+    since_us: int
 
 
 @dataclass(slots=True)
@@ -30,6 +41,7 @@ class Batch:
     dead: list[Dead] = field(default_factory=list)
     lanes: list[LaneRow] = field(default_factory=list)
     floors: list[Floor] = field(default_factory=list)
+    hastened: list[Hastened] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -41,6 +53,7 @@ class Batch:
             or self.dead
             or self.lanes
             or self.floors
+            or self.hastened
         )
 
 
@@ -114,6 +127,11 @@ class Outcomes:
             Later(delivery.webhook_id, delay_s, outcome, status, delivery.attempts, delivery.sends)
         )
 
+    def hasten(self, subscriptions: list[str], since: float) -> None:
+        """Let what failed since this monotonic time be tried again at once."""
+        if subscriptions:
+            self._batch.hastened.append(Hastened(subscriptions, self._now_us(since)))
+
     def give_back(self, row: ParkedRow) -> None:
         """Give back a claimed row whose subscription is not known here yet or any more."""
         self._batch.rescheduled.append(
@@ -158,7 +176,7 @@ class Outcomes:
                 record.timestamp_ms if record is not None else due and due.record_time_ms,
                 record.key if record is not None else due and due.key,
                 delivery.sends,
-                _kind(delivery),
+                _kind(sent),
                 outcome,
                 outcome_class.value,
                 answer.status or None,
@@ -259,7 +277,10 @@ def _lane_row(lane: Lane) -> LaneRow:
     )
 
 
-def _kind(delivery: Delivery) -> str:
+def _kind(sent: Request) -> str:
+    if sent.is_probe:
+        return "probe"
+    delivery = sent.delivery
     due = delivery.parked
     if due is None:
         return "first" if delivery.sends == 1 else "retry"

@@ -15,7 +15,7 @@ from delivery.inbox import Place
 from delivery.lanes import Delivery, Lane, LaneState, Partition
 from delivery.ledger import ParkedRow
 from delivery.request import LaneForm
-from delivery.window import Turns, Window
+from delivery.window import PROBES_MAX, Turns, Window
 from kafkahub.failpoints import failpoint
 from subscriptions.live import NOTHING, LiveSubscription
 
@@ -65,6 +65,8 @@ class Board:
         self._full: dict[Lane, None] = {}
         self.partitions: dict[Place, Partition] = {}
         self.snapshot = NOTHING
+        self.down: frozenset[str] = frozenset()
+        """Endpoints whose breaker is open; swapped as a whole, so other threads may read it."""
 
     def window(self, subscription: LiveSubscription) -> Window:
         """Return the window of the endpoint that a subscription sends to."""
@@ -260,6 +262,31 @@ class Board:
         if lane.queue or lane.returned:
             self._turns.offer(self.window(lane.form.subscription), lane)
 
+    # Endpoints that go down and come back.
+
+    def endpoint_down(self, endpoint: str) -> None:
+        """Let every lane of an endpoint owe by its position, until a probe gets through."""
+        self.down |= {endpoint}
+        for lane in self._lanes_of(endpoint):
+            if lane.state is LaneState.LIVE:
+                self._fall_behind(lane, "endpoint_down")
+
+    def endpoint_up(self, endpoint: str) -> list[str]:
+        """Let an endpoint be served again; return its subscriptions in the snapshot."""
+        self.down -= {endpoint}
+        for lane in self._lanes_of(endpoint):
+            self._offer(lane)
+        live = self.snapshot.subscriptions.values()
+        return [one.id for one in live if one.endpoint.id == endpoint]
+
+    def _lanes_of(self, endpoint: str) -> list[Lane]:
+        return [
+            lane
+            for partition in self.partitions.values()
+            for lane in partition.lanes.values()
+            if lane.form.subscription.endpoint.id == endpoint
+        ]
+
     # Pace.
 
     def pace(self, now: float) -> None:
@@ -288,6 +315,8 @@ class Board:
             if is_half:
                 lane.full_since = None
                 self._full.pop(lane, None)
+            elif lane.form.subscription.endpoint.id in self.down:
+                self._fall_behind(lane, "endpoint_down")
             elif now - (lane.full_since or now) > room.full_s and not self._is_alone(lane):
                 self._fall_behind(lane, "overflow")
         is_gated = bool(self._full)
@@ -305,12 +334,18 @@ class Board:
         )
 
     def _refill(self) -> None:
-        room = self._room
         for lane in self._behind:
-            free = room.records - len(lane.queue)
-            has_room = free * REFILL_SHARE >= room.records and lane.queued_bytes < room.bytes_
-            if has_room and not lane.is_granted and not lane.partition.is_leaving:
+            free = self._free(lane)
+            if free and not lane.is_granted and not lane.partition.is_leaving:
                 lane.is_granted = True
                 place = (lane.partition.topic, lane.partition.number)
                 live = lane.form.subscription
                 self._ask(inbox.Ask(place, live, lane.read_offset, free, lane.pass_number))
+
+    def _free(self, lane: Lane) -> int:
+        """Return how many records to read for a lane that is behind: none until half is free."""
+        if lane.form.subscription.endpoint.id in self.down:
+            return 0 if lane.queue or lane.returned else PROBES_MAX
+        free = self._room.records - len(lane.queue)
+        has_room = free * REFILL_SHARE >= self._room.records
+        return free if has_room and lane.queued_bytes < self._room.bytes_ else 0

@@ -100,6 +100,8 @@ class Checkpoint:
                 dead=batch.dead,
                 kept_days=self._kept_days,
             )
+            for subscriptions, since_us in batch.hastened:
+                ledger.hasten(cur, subscriptions, since_us=since_us)
             lanes = [row for row in batch.lanes if (row.topic, row.partition) not in fenced]
             epochs = {(floor.topic, floor.partition): floor.epoch for floor in batch.floors}
             positions.save_lanes(cur, lanes, owner=self._owner, epochs=epochs)

@@ -9,19 +9,24 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from delivery import inbox, request
 from delivery.batch import Batch, Outcomes
 from delivery.board import Board
+from delivery.breaker import PROBE_S
 from delivery.inbox import Place
 from delivery.lanes import Delivery
 from delivery.outcome import OutcomeClass, classify, name_of
 from delivery.request import Request
 from delivery.retry import kept, next_delay_s, retry_after
-from delivery.window import Turns
+from delivery.window import Turns, Window
 from kafkahub import clock
 from kafkahub.egress.curl import Answer
 from kafkahub.failpoints import failpoint
 from kafkahub.kafka.envelope import Body
+
+log = structlog.get_logger()
 
 OURS_WAIT_S = 1.0
 """How long an endpoint is left alone after a fault on our side."""
@@ -109,7 +114,7 @@ class Dispatcher:
         or a database that is away, can double.
         """
         while self._drain is None and self._unflushed() < self._limits.checkpoint_outcomes:
-            delivery = self._turns.take(now)
+            delivery = self._turns.take(now, self._random.random)
             if delivery is None:
                 return None
             ready = self._request(delivery, now)
@@ -128,10 +133,15 @@ class Dispatcher:
         if answer.retry_after:
             asked_s = retry_after(answer.retry_after, clock.now(), self._limits.retry_after_max_s)
         outcome_class = classify(outcome, answer.status or None, asked_to_wait=asked_s is not None)
+        window = self._board.window(delivery.form.subscription)
+        if window.answered(outcome_class, answer.duration_us, now):
+            self._turned(window, delivery, now)
         if outcome_class is OutcomeClass.DELIVERED:
             failpoint("send.after_2xx")
             delay_s = None
             self._delivered(delivery)
+        elif window.breaker.is_open and outcome_class is not OutcomeClass.REJECTED:
+            delay_s = self._wait_for_endpoint(delivery, outcome)
         elif outcome_class.counts or outcome_class is OutcomeClass.BLOCKED:
             failpoint("send.after_failure")
             delay_s = self._failed(sent, answer, outcome, outcome_class, asked_s)
@@ -146,7 +156,7 @@ class Dispatcher:
             delay_s=delay_s,
             now=now,
         )
-        self._turns.landed(self._board.window(delivery.form.subscription))
+        self._turns.landed(window)
 
     def tick(self, now: float) -> None:
         """Act on the notes that came in and on what is due."""
@@ -162,6 +172,11 @@ class Dispatcher:
             self._drain.done.set()
 
     @property
+    def down(self) -> frozenset[str]:
+        """Endpoints that are down; may be read from any thread."""
+        return self._board.down
+
+    @property
     def in_flight(self) -> int:
         """Requests that are out."""
         return self._in_flight
@@ -174,10 +189,9 @@ class Dispatcher:
         if not delivery.webhook_id:
             delivery.webhook_id = delivery.form.deliveries.of(delivery.offset)
         try:
-            made = self._body(delivery)
-            return request.build(
+            ready = request.build(
                 delivery,
-                made,
+                self._body(delivery),
                 unix_s=clock.unix_seconds(),
                 random_bits=self._random.getrandbits(TRACE_BITS),
             )
@@ -186,6 +200,9 @@ class Dispatcher:
             self._outcomes.born_dead(delivery, fault.reason)
         except request.Unsigned:
             self._put_off(delivery, now, OutcomeClass.OURS, None, outcome="secret_unreadable")
+        else:
+            ready.is_probe = self._board.window(delivery.form.subscription).breaker.is_open
+            return ready
         self._turns.landed(self._board.window(delivery.form.subscription))
         return None
 
@@ -196,8 +213,31 @@ class Dispatcher:
 
     # What follows from an answer.
 
+    def _turned(self, window: Window, delivery: Delivery, now: float) -> None:
+        """Act on a breaker that has opened or closed."""
+        endpoint = delivery.form.subscription.endpoint.id
+        if window.breaker.is_open:
+            window.opened(now, self._random.random())
+            self._board.endpoint_down(endpoint)
+            log.warning("endpoint.went_down", endpoint=endpoint)
+        else:
+            window.closed(now)
+            since = window.down_since if window.down_since is not None else now
+            self._outcomes.hasten(self._board.endpoint_up(endpoint), since)
+            log.info("endpoint.came_back", endpoint=endpoint, down_s=round(now - since, 1))
+
+    def _wait_for_endpoint(self, delivery: Delivery, outcome: str) -> float:
+        """Keep a delivery owed whose endpoint is down: that costs it nothing.
+
+        Returns the seconds until it may be sent again.
+        """
+        if delivery.lane is not None:
+            self._board.give_back(delivery, delivery.lane)
+        else:
+            self._outcomes.put_off(delivery, outcome, None, PROBE_S)
+        return PROBE_S
+
     def _delivered(self, delivery: Delivery) -> None:
-        self._board.window(delivery.form.subscription).throttles = 0
         self._board.settle(delivery)
         self._outcomes.delivered(delivery)
 

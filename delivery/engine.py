@@ -144,7 +144,11 @@ class Engine:
             on_committed=self._committed,
         )
         self._redelivery = Redelivery(
-            self.owner, self._connect, snapshot=self._snapshot, post=self._post
+            self.owner,
+            self._connect,
+            snapshot=self._snapshot,
+            down=lambda: self._dispatcher.down,
+            post=self._post,
         )
         self._consumer = Consumer(
             self.owner,

@@ -195,6 +195,12 @@ UPDATE parked_delivery p
 RETURNING p.id
 """  # the primary key
 
+HASTEN = """
+UPDATE parked_delivery SET next_attempt_at = now()
+ WHERE subscription_id = ANY(%(subscriptions)s) AND state = 'scheduled'
+   AND next_attempt_at > now() AND first_failed_at >= to_timestamp(%(since_us)s / 1000000.0)
+"""  # parked_due (subscription, next_attempt_at)
+
 RELEASE = """
 UPDATE parked_delivery SET state = 'scheduled', claimed_by = NULL, lease_until = NULL
  WHERE state = 'sending' AND claimed_by = %(owner)s
@@ -311,6 +317,15 @@ def finish(
     if buried:
         ours |= _ids(cur, BURY, _columns(buried) | {"owner": owner, "kept_days": kept_days})
     return ours
+
+
+def hasten(cur: Cur, subscriptions: Collection[str], *, since_us: int) -> int:
+    """Make due at once what was set aside since then; return how many rows.
+
+    since_us  Unix time in µs on PostgreSQL's clock, see ``clock_us``
+    """
+    cur.execute(HASTEN, {"subscriptions": list(subscriptions), "since_us": since_us})
+    return cur.rowcount
 
 
 def release(conn: Conn, owner: UUID) -> set[str]:

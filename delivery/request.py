@@ -47,7 +47,11 @@ class LaneForm:
 
 @dataclass(slots=True)
 class Request:
-    """One attempt, ready to go out; ``dns_us`` is what its look-up took, 0 where none was made."""
+    """One attempt, ready to go out.
+
+    dns_us    what its look-up took, 0 where none was made
+    is_probe  whether its endpoint was down when it went out
+    """
 
     delivery: Delivery
     url: str
@@ -57,6 +61,7 @@ class Request:
     connect_timeout_ms: int
     secret_ids: tuple[str, ...]
     dns_us: int = 0
+    is_probe: bool = False
 
     @property
     def body(self) -> bytes:

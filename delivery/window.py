@@ -5,10 +5,30 @@ that one with a long queue does not keep the others waiting.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
+from delivery.breaker import Breaker
 from delivery.lanes import Delivery
+from delivery.outcome import OutcomeClass
 from delivery.retry import throttle_s
+
+FIRST_SIZE = 4
+"""Requests in flight to an endpoint nothing is known of."""
+PROBES_MAX = 4
+"""Probes out at once to an endpoint that is down: one that hangs does not delay the next."""
+SHARED = 384
+"""Requests of an engine that busy endpoints share; the rest is for those that come anew."""
+SILENCE_S = 2.0
+"""An endpoint that gave nothing back for so long gets no further request until it does."""
+SHRINK_EVERY_S = 1.0
+STRAINED = frozenset({OutcomeClass.THROTTLED, OutcomeClass.OVERLOADED, OutcomeClass.FAILED})
+LATENCY_SHARE = 0.05
+"""Weight of one answer in the running latency: about the last twenty count."""
+BEST_AGES = 1.0002
+"""The best latency seen is forgotten slowly, so that an endpoint that has moved is judged anew."""
+FLAT_US = 5_000.0
+"""Below this a doubled latency is noise of the machine, not strain of the endpoint."""
 
 
 class Feeder(Protocol):
@@ -33,22 +53,87 @@ class ParkedQueue:
 
 
 class Window:
-    """Requests in flight to one endpoint.
+    """Requests in flight to one endpoint, as many as it bears.
 
-    limit       requests that may be in flight at once
-    not_before  monotonic time before which none starts, as the endpoint asked for
+    limit       what its partner allows
+    size        what it bears: grows while its latency is flat, halves when it is overloaded
+    share       its fair part of the engine, set by ``Turns``
+    not_before  monotonic time before which none starts: it asked for silence, or is down
+    down_since  monotonic time of the first failure of the last time it was down
     """
 
-    __slots__ = ("feeders", "in_flight", "is_ready", "limit", "not_before", "parked", "throttles")
+    __slots__ = (
+        "_best_us",
+        "_grown",
+        "_latency_us",
+        "_shrunk_at",
+        "_slow_to",
+        "answered_at",
+        "breaker",
+        "down_since",
+        "feeders",
+        "in_flight",
+        "is_busy",
+        "is_ready",
+        "limit",
+        "not_before",
+        "parked",
+        "size",
+        "throttles",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.size = min(FIRST_SIZE, limit)
         self.in_flight = 0
         self.not_before = 0.0
         self.throttles = 0
         self.is_ready = False
+        self.is_busy = False
+        self.breaker = Breaker()
+        self.answered_at = 0.0
+        self.down_since: float | None = None
         self.feeders: deque[Feeder] = deque()
         self.parked = ParkedQueue()
+        self._grown = 0
+        self._slow_to = 0
+        self._latency_us = 0.0
+        self._best_us = 0.0
+        self._shrunk_at = float("-inf")
+
+    def has_room(self, now: float, share: int) -> bool:
+        """Return whether one more request may go out; ``share`` is the most by fairness."""
+        in_flight = self.in_flight
+        if in_flight >= self.size or in_flight >= share:
+            return False
+        return in_flight == 0 or self.breaker.is_open or now - self.answered_at < SILENCE_S
+
+    def answered(self, outcome_class: OutcomeClass, duration_us: int, now: float) -> bool:
+        """Learn from an answer; return whether it opened or closed the breaker."""
+        self.answered_at = now
+        if outcome_class is OutcomeClass.DELIVERED:
+            self.throttles = 0
+            self._grow(duration_us)
+        elif outcome_class in STRAINED and not self.breaker.is_open:
+            self._shrink(now)
+        return self.breaker.note(outcome_class, now)
+
+    def opened(self, now: float, chance: float) -> None:
+        """Send probes only from now on."""
+        self.down_since = self.breaker.failing_since
+        self._slow_to = self.size
+        self.size = PROBES_MAX
+        self.not_before = max(self.not_before, now + self.breaker.next_probe_s(now, chance))
+
+    def probed(self, now: float, chance: float) -> None:
+        """Note that a probe goes out; the next does not wait for its answer."""
+        self.not_before = now + self.breaker.next_probe_s(now, chance)
+
+    def closed(self, now: float) -> None:
+        """Start slowly: one request, then twice as many a round, up to what it bore before."""
+        self.size = 1
+        self._grown = 0
+        self.not_before = now
 
     def throttled(self, now: float, retry_after_s: float | None) -> float:
         """Start nothing until the endpoint may be asked again; return how long that is, in s."""
@@ -69,6 +154,27 @@ class Window:
             feeder.is_ready = False
         return None
 
+    def _grow(self, duration_us: int) -> None:
+        """Grow by one for each full window of successes while the latency is flat."""
+        if self._latency_us == 0.0:
+            self._latency_us = self._best_us = float(duration_us)
+        self._latency_us += (duration_us - self._latency_us) * LATENCY_SHARE
+        self._best_us = min(self._best_us * BEST_AGES, self._latency_us)
+        if self.breaker.is_open or self.size >= self.limit:
+            return
+        self._grown += 1
+        is_flat = self._latency_us <= 2 * max(self._best_us, FLAT_US)
+        if self._grown >= self.size and is_flat:
+            self._grown = 0
+            is_slow_start = self.size < self._slow_to
+            self.size = min(self.limit, self.size * 2 if is_slow_start else self.size + 1)
+
+    def _shrink(self, now: float) -> None:
+        if now - self._shrunk_at >= SHRINK_EVERY_S:
+            self._shrunk_at = now
+            self.size = max(1, self.size // 2)
+            self._slow_to = self._grown = 0
+
 
 class Turns:
     """The windows of all endpoints, and which of them are asked in turn."""
@@ -77,13 +183,16 @@ class Turns:
         self._windows: dict[str, Window] = {}
         self._ready: deque[Window] = deque()
         self._waiting: list[Window] = []
+        self._busy = 0
 
     def window(self, endpoint: str, limit: int) -> Window:
         """Return the window of an endpoint, made or with its limit brought up to date."""
         window = self._windows.get(endpoint)
         if window is None:
             window = self._windows[endpoint] = Window(limit)
-        window.limit = limit
+        if window.limit != limit:
+            window.limit = limit
+            window.size = min(window.size, limit)
         return window
 
     def offer(self, window: Window, feeder: Feeder) -> None:
@@ -99,18 +208,20 @@ class Turns:
             feeder.is_ready = False
             window.feeders.remove(feeder)
 
-    def take(self, now: float) -> Delivery | None:
-        """Return the next delivery whose endpoint has room, or None; counts it as in flight."""
+    def take(self, now: float, chance: Callable[[], float]) -> Delivery | None:
+        """Return the next delivery whose endpoint has room, or None; counts it as in flight.
+
+        chance  gives uniform numbers in [0, 1), for the times of probes
+        """
         ready = self._ready
         while ready:
             window = ready[0]
             if window.not_before > now:
                 self._waiting.append(window)
-            elif window.in_flight < window.limit:
+            elif window.has_room(now, self._share(window)):
                 delivery = window.next()
                 if delivery is not None:
-                    window.in_flight += 1
-                    ready.rotate(-1)
+                    self._started(window, now, chance)
                     return delivery
             ready.popleft()
             window.is_ready = False
@@ -119,7 +230,26 @@ class Turns:
     def landed(self, window: Window) -> None:
         """Note that a request to this window's endpoint has ended."""
         window.in_flight -= 1
+        if window.in_flight == 0 and window.is_busy:
+            window.is_busy = False
+            self._busy -= 1
         self._admit(window)
+
+    def _started(self, window: Window, now: float, chance: Callable[[], float]) -> None:
+        if window.in_flight == 0:
+            window.answered_at = now
+        window.in_flight += 1
+        if not window.is_busy:
+            window.is_busy = True
+            self._busy += 1
+        if window.breaker.is_open:
+            window.probed(now, chance())
+        self._ready.rotate(-1)
+
+    def _share(self, window: Window) -> int:
+        """Return the most requests a window may have: endpoints that hang hold only their part."""
+        busy = self._busy + (not window.is_busy)
+        return max(1, SHARED // busy)
 
     def wake_due(self, now: float) -> None:
         """Ask those again that were told to wait and have waited."""
@@ -139,6 +269,6 @@ class Turns:
         return forgotten
 
     def _admit(self, window: Window) -> None:
-        if not window.is_ready and window.feeders and window.in_flight < window.limit:
+        if not window.is_ready and window.feeders:
             window.is_ready = True
             self._ready.append(window)

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from delivery.lanes import Delivery
-from delivery.window import ParkedQueue, Turns
+from delivery.outcome import OutcomeClass
+from delivery.window import FIRST_SIZE, PROBES_MAX, ParkedQueue, Turns, Window
 from tests.delivery import makers
 
 
@@ -14,13 +15,20 @@ def queue_of(name: str, number: int) -> ParkedQueue:
     return feeder
 
 
+def wide(turns: Turns, endpoint: str) -> Window:
+    """Return a window that has grown to a hundred requests."""
+    window = turns.window(endpoint, 100)
+    window.size = 100
+    return window
+
+
 def names(taken: list[Delivery]) -> Counter[str]:
     return Counter(delivery.form.subscription.id for delivery in taken)
 
 
 def take_all(turns: Turns, now: float = 0.0, most: int = 1_000) -> list[Delivery]:
     taken: list[Delivery] = []
-    while len(taken) < most and (delivery := turns.take(now)) is not None:
+    while len(taken) < most and (delivery := turns.take(now, lambda: 0.0)) is not None:
         taken.append(delivery)
     return taken
 
@@ -37,15 +45,15 @@ def test_a_window_is_never_exceeded() -> None:
 
 def test_endpoints_take_turns() -> None:
     turns = Turns()
-    turns.offer(turns.window("long", 100), queue_of("long", 100))
-    turns.offer(turns.window("short", 100), queue_of("short", 5))
+    turns.offer(wide(turns, "long"), queue_of("long", 100))
+    turns.offer(wide(turns, "short"), queue_of("short", 5))
 
     assert names(take_all(turns, most=10)) == {"long": 5, "short": 5}
 
 
 def test_lanes_of_one_endpoint_take_turns() -> None:
     turns = Turns()
-    window = turns.window("ep", 100)
+    window = wide(turns, "ep")
     turns.offer(window, queue_of("long", 100))
     turns.offer(window, queue_of("short", 5))
 
@@ -97,3 +105,110 @@ def test_a_feeder_that_ran_dry_is_taken_up_again() -> None:
     turns.offer(window, feeder)
 
     assert len(take_all(turns)) == 1
+
+
+DELIVERED, FAILED = OutcomeClass.DELIVERED, OutcomeClass.FAILED
+
+
+def test_a_window_grows_by_one_a_round_while_latency_is_flat() -> None:
+    window = Turns().window("ep", 32)
+
+    for _ in range(FIRST_SIZE):
+        window.answered(DELIVERED, 1_000, 0.0)
+
+    assert window.size == FIRST_SIZE + 1
+
+
+def test_a_window_does_not_grow_while_latency_rises() -> None:
+    window = Turns().window("ep", 32)
+    for _ in range(200):
+        window.answered(DELIVERED, 10_000, 0.0)
+    grown = window.size
+
+    for _ in range(400):
+        window.answered(DELIVERED, 100_000, 0.0)
+
+    assert window.size <= grown + 1
+
+
+def test_strain_halves_a_window_at_most_once_a_second() -> None:
+    window = Turns().window("ep", 32)
+    window.size = 32
+
+    for second in (0.0, 0.5, 1.0):
+        window.answered(OutcomeClass.OVERLOADED, 1_000, second)
+
+    assert window.size == 8
+
+
+def test_an_endpoint_that_is_down_gets_probes_only() -> None:
+    turns = Turns()
+    window = wide(turns, "ep")
+    for _ in range(16):
+        window.answered(FAILED, 1_000, 0.0)
+    window.opened(0.0, 0.0)
+    turns.offer(window, queue_of("a", 10))
+
+    assert take_all(turns, now=0.9) == []
+    turns.wake_due(1.0)
+    assert len(take_all(turns, now=1.0)) == 1
+    turns.wake_due(3.0)
+    assert len(take_all(turns, now=3.0)) == 1
+
+
+def test_probes_that_hang_are_few() -> None:
+    turns = Turns()
+    window = wide(turns, "ep")
+    for _ in range(16):
+        window.answered(FAILED, 1_000, 0.0)
+    window.opened(0.0, 0.0)
+    turns.offer(window, queue_of("a", 100))
+
+    taken = 0
+    for second in range(100):
+        turns.wake_due(float(second))
+        taken += len(take_all(turns, now=float(second)))
+
+    assert taken == PROBES_MAX
+
+
+def test_an_endpoint_that_is_back_starts_slowly_and_soon_bears_what_it_bore() -> None:
+    window = wide(Turns(), "ep")
+    for _ in range(16):
+        window.answered(FAILED, 1_000, 0.0)
+    grown = window.size
+    window.opened(0.0, 0.0)
+
+    assert window.answered(DELIVERED, 1_000, 60.0)
+    window.closed(60.0)
+    sizes = []
+    for _ in range(1 + 2 + 4 + 8):
+        window.answered(DELIVERED, 1_000, 61.0)
+        sizes.append(window.size)
+
+    assert sizes[0] == 2
+    assert sizes[-1] == 16
+    assert grown > 16
+
+
+def test_a_silent_endpoint_gets_nothing_more_until_it_answers() -> None:
+    turns = Turns()
+    window = wide(turns, "ep")
+    turns.offer(window, queue_of("a", 100))
+    assert len(take_all(turns, now=0.0, most=1)) == 1
+
+    assert turns.take(2.5, lambda: 0.0) is None
+    window.answered(DELIVERED, 1_000, 3.0)
+    turns.landed(window)
+    assert turns.take(3.0, lambda: 0.0) is not None
+
+
+def test_endpoints_that_hang_hold_only_their_share() -> None:
+    turns = Turns()
+    for number in range(100):
+        turns.offer(wide(turns, f"ep_{number}"), queue_of(f"sub_{number}", 50))
+
+    taken = take_all(turns, most=2_000)
+
+    assert max(names(taken).values()) <= 384
+    assert names(taken)["sub_99"] <= 4

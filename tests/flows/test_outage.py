@@ -1,0 +1,53 @@
+"""An endpoint that is down costs one row, and gets everything when it is back."""
+
+import json
+
+import pytest
+
+from delivery.models import DeliveryAttempt, ParkedDelivery
+from subscriptions.models import LanePosition
+from tests.fakes.endpoint import Endpoint, hang, ok, status
+from tests.flows.conftest import Hub, wait_for
+
+pytestmark = pytest.mark.kafka
+
+RECORDS = 2_000
+
+
+def numbers(receiver: Endpoint) -> set[int]:
+    return {
+        json.loads(request.body)["data"]["id"]
+        for request in receiver.received
+        if request.headers["webhook-id"].startswith("msg_")
+    }
+
+
+@pytest.mark.parametrize("failure", [status(503), hang()], ids=["answers 503", "hangs"])
+def test_an_outage_is_one_lane_row_and_ends_with_everything_delivered(
+    hub: Hub, failure: object
+) -> None:
+    topic = hub.topic()
+    values = [json.dumps({"id": number}).encode() for number in range(RECORDS)]
+    with Endpoint(failure) as down, Endpoint() as up:  # type: ignore[arg-type]  # a Behaviour
+        endpoint, _ = hub.endpoint(down.url, timeout_ms=1_000, connect_timeout_ms=500)
+        other, _ = hub.endpoint(up.url)
+        broken = hub.subscribe(topic, endpoint)
+        hub.subscribe(topic, other)
+        hub.engine()
+        hub.produce(topic, values[:100])
+        lane = LanePosition.objects.filter(subscription=broken, reason="endpoint_down")
+        wait_for(lane.exists, lambda: list(LanePosition.objects.values()))
+        hub.produce(topic, values[100:])
+        wait_for(lambda: len(numbers(up)) == RECORDS, lambda: len(numbers(up)))
+        assert lane.get().state == "behind"
+        assert ParkedDelivery.objects.count() <= 40
+
+        down.script(ok())
+        wait_for(lambda: len(numbers(down)) == RECORDS, lambda: len(numbers(down)))
+        wait_for(lambda: not ParkedDelivery.objects.exists(), ParkedDelivery.objects.count)
+        wait_for(
+            lambda: LanePosition.objects.get(subscription=broken).state == "live",
+            lambda: list(LanePosition.objects.values()),
+        )
+
+    assert DeliveryAttempt.objects.filter(kind="probe", subscription=broken.id).exists()
