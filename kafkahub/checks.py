@@ -102,6 +102,8 @@ def switch_faults(conf: Config) -> Iterator[CheckMessage]:
         yield _error(20, "egress_allow_loopback", "is on", cure)
     if conf.test_hooks:
         yield _error(21, "test_hooks", "is on", "Switch it off: failpoints can end the process.")
+    if conf.ws_echo:
+        yield _error(23, "ws_echo", "is on", "Switch it off: it answers without credentials.")
     if any(network.prefixlen == 0 for network in conf.egress_allow):
         cure = "Name the few private networks that endpoints are really in."
         yield _error(22, "egress_allow", "lets endpoints be anywhere", cure)

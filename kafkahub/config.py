@@ -175,6 +175,10 @@ class Config(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )
+    ws_echo: bool = Field(
+        False,
+        description="Serve `/ws/echo` for conformance runs; `check --deploy` refuses it.",
+    )
     test_hooks: bool = Field(
         False, description="Honour `KAFKAHUB_FAILPOINTS`. For tests; `check --deploy` refuses it."
     )

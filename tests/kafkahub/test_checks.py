@@ -66,6 +66,7 @@ def test_good_settings_have_no_fault() -> None:
         ({"trusted_proxies": "0.0.0.0/0"}, "E014"),
         ({"egress_allow_loopback": True}, "E020"),
         ({"test_hooks": True}, "E021"),
+        ({"ws_echo": True}, "E023"),
         ({"egress_allow": "::/0"}, "E022"),
         ({"kafka_bootstrap": "127.0.0.1:9092,kafka.internal:9092"}, "E030"),
         (
