@@ -10,6 +10,7 @@ from kafkahub.dispatch import Application
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options
 from kafkahub.observability import health, logs
+from subscriptions import limiting, usage
 
 
 def build() -> Application:
@@ -24,6 +25,7 @@ def build() -> Application:
         watch,
         trusted=settings.trusted_proxies,
         public_host=urlsplit(settings.base_url).hostname or "",
+        companions=(limiting.process_limiter(), usage.process_usage()),
     )
 
 

@@ -5,9 +5,9 @@ to Django. Wire protocols that must not pay for Django's handler take their path
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import structlog
@@ -40,18 +40,35 @@ request_seconds = metrics.histogram(
 )
 
 
+class Companion(Protocol):
+    """Something that runs as long as the process serves, in threads of its own."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+
+    def stop(self) -> None:
+        """End, within some seconds."""
+
+
 class Application:
     """Dispatches the requests of one web process.
 
-    Runs   on the server's event loop; the watch in threads of its own
-    Ends   with the lifespan: the watch is stopped
+    Runs   on the server's event loop; the watch and the companions in threads of their own
+    Ends   with the lifespan: the companions, last started first, and the watch are stopped
     """
 
     def __init__(
-        self, django: Asgi, watch: health.Watch, *, trusted: Networks, public_host: str
+        self,
+        django: Asgi,
+        watch: health.Watch,
+        *,
+        trusted: Networks,
+        public_host: str,
+        companions: Sequence[Companion] = (),
     ) -> None:
         self._django = django
         self._watch = watch
+        self._companions = companions
         self._trusted = trusted
         self._public_host = public_host
 
@@ -67,9 +84,13 @@ class Application:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._watch.start()
+        for companion in self._companions:
+            companion.start()
         log.info("web.started")
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        for companion in reversed(self._companions):
+            companion.stop()
         self._watch.stop()
         log.info("web.stopped")
         await send({"type": "lifespan.shutdown.complete"})

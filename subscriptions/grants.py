@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from kafkahub.limits.policies import STANDARD, Limits
+
 Action = Literal["read", "write"]
 PrincipalKind = Literal["key", "operator", "system"]
 Mode = Literal["live", "test"]
@@ -15,6 +17,7 @@ class Grant:
 
     version         rises with every change; what was projected under an older one is made anew
     valid_until_ms  Unix time in ms from which it is over, or None for no end
+    is_filtered     it hides whole records, so no offset and no count of them may be shown
     """
 
     id: str
@@ -23,6 +26,7 @@ class Grant:
     action: Action
     version: int
     valid_until_ms: int | None = None
+    is_filtered: bool = False
 
     def is_alive(self, now_ms: int) -> bool:
         """Return whether the grant is in force at this Unix time in ms."""
@@ -43,6 +47,7 @@ class Principal:
     mode           a test principal sees sandbox topics only, a live one only the others
     topics         names it is limited to, or None for all that the grants allow
     expires_at_ms  Unix time in ms at which the credential ends
+    limits         what it is held to: the standard values, or those of its plan
     """
 
     partner: str
@@ -53,6 +58,7 @@ class Principal:
     scopes: frozenset[str]
     topics: frozenset[str] | None
     expires_at_ms: int
+    limits: Limits = STANDARD
 
     def has(self, scope: str) -> bool:
         """Return whether the principal holds exactly this scope."""

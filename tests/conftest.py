@@ -14,6 +14,7 @@ from kafkahub import config
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import KafkaUnavailable
 from kafkahub.kafka.options import admin_options
+from subscriptions import limiting
 from tests import factories
 from tests.api import Caller
 
@@ -79,6 +80,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """Let transactional tests empty the audit log, which its trigger forbids everywhere else."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE subscriptions_auditevent DISABLE TRIGGER audit_no_truncate")
+
+
+@pytest.fixture(autouse=True)
+def _whole_limits() -> None:
+    """Let each test begin with whole bursts: all of them call from one address."""
+    limiting.process_limiter.cache_clear()
 
 
 @pytest.fixture

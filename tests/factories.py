@@ -22,6 +22,7 @@ from subscriptions.models import (
     Endpoint,
     Grant,
     Partner,
+    Plan,
     StreamTicket,
     Subscription,
     Topic,
@@ -132,6 +133,13 @@ def connect() -> closing[Conn]:
             autocommit=True,
         )
     )
+
+
+def roomy_plan() -> Plan:
+    """Return a default plan under which no test meets a rate limit."""
+    wide = {"per_s": 1_000_000, "burst": 1_000_000}
+    rules = {"key": dict.fromkeys(("requests", "control"), wide)}
+    return Plan.objects.create(name="roomy", is_default=True, rules=rules)
 
 
 ALL_SCOPES = (

@@ -5,13 +5,17 @@ from collections.abc import Callable
 
 from django.db import transaction
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
 
 from kafkahub import config
 from kafkahub.drf import answers
-from kafkahub.drf.operations import Operation
+from kafkahub.drf.operations import WRITES, Operation
 from kafkahub.drf.views import HubView
-from kafkahub.errors import Forbidden, Unauthenticated
-from subscriptions import idempotency, keys
+from kafkahub.errors import Forbidden, RateLimited, Unauthenticated
+from kafkahub.limits import policies
+from kafkahub.limits.headers import Refusal
+from subscriptions import idempotency, keys, limiting, usage
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.authentication import chain
 from subscriptions.grants import Principal
@@ -19,6 +23,12 @@ from subscriptions.grants import Principal
 STORED_HEADERS = ("Content-Type", "ETag", "Location")
 REPLAYED = {"Idempotency-Replayed": "true", "Idempotent-Replayed": "true"}
 """Both spellings are in use among clients; one means the other."""
+
+
+DOOR = "control"
+READ = policies.ONE_REQUEST
+WRITE = policies.Cost((*READ.charges, (policies.CONTROL, 1)))
+"""What the headers of an answer tell of; a write is charged for both."""
 
 
 class Replayed(Exception):
@@ -29,19 +39,53 @@ class Replayed(Exception):
         self.answer = answer
 
 
-class PublicView(HubView):
+class ApiView(HubView):
+    """A route of the control API."""
+
+    @property
+    def _address(self) -> str:
+        return str(self.django_request.META.get("REMOTE_ADDR") or "")
+
+    def _charge_address(self) -> None:
+        """Charge a request that no credential answers for; raise RateLimited."""
+        limiter = limiting.process_limiter()
+        _raise(limiter.admit(None, self._address, policies.ONE_REQUEST))
+
+
+class PublicView(ApiView):
     """A route that anybody may read."""
 
-    def enter(self, operation: Operation) -> None:
-        """Let everybody in."""
+    def enter(self, operation: Operation) -> None:  # noqa: ARG002 - as in HubView
+        """Let everybody in, each address at its pace."""
+        self._charge_address()
 
 
-class PartnerView(HubView):
+class PartnerView(ApiView):
     """A route of one partner: who it is comes from the credential, never from the path."""
 
     principal: Principal
+    charged: Principal | None = None
+    """Who pays for this request; None until it is known."""
+    is_over_limit = False
 
     def enter(self, operation: Operation) -> None:
+        self.principal = self.charged = self._authenticated()
+        self._charge()
+        if operation.scope and not self.principal.has(operation.scope):
+            raise Forbidden(f"The credential lacks the scope {operation.scope}.")
+        if (repeat := self._repeat) is not None and (stored := idempotency.find(repeat)):
+            raise Replayed(stored)
+
+    def _authenticated(self) -> Principal:
+        """Return who this is; each address may be wrong at its pace only."""
+        try:
+            return self._identified()
+        except Unauthenticated as error:
+            refused = error
+        self._charge_address()
+        raise refused
+
+    def _identified(self) -> Principal:
         request = self.django_request
         if any(str(value).startswith(keys.PREFIX) for value in request.GET.values()):
             text = "A credential must not be in a URL; send it in the Authorization header."
@@ -49,12 +93,14 @@ class PartnerView(HubView):
         header = request.headers.get("Authorization")
         if not header:
             raise Unauthenticated(_first_line())
-        agent = request.headers.get("User-Agent", "")
-        self.principal = chain.authenticate(header, self._address, agent)
-        if operation.scope and not self.principal.has(operation.scope):
-            raise Forbidden(f"The credential lacks the scope {operation.scope}.")
-        if (repeat := self._repeat) is not None and (stored := idempotency.find(repeat)):
-            raise Replayed(stored)
+        return chain.authenticate(header, self._address, request.headers.get("User-Agent", ""))
+
+    def _charge(self) -> None:
+        """Charge one request, and one write where it is one; raise RateLimited."""
+        limiter = limiting.process_limiter()
+        _raise(limiter.admit(self.principal, self._address, READ))
+        if self.method in WRITES:
+            _raise(limiter.take(self.principal, policies.CONTROL))
 
     @property
     def partner(self) -> str:
@@ -71,10 +117,6 @@ class PartnerView(HubView):
             address=self._address or None,
             request_id=answers.request_id(self.django_request),
         )
-
-    @property
-    def _address(self) -> str:
-        return str(self.django_request.META.get("REMOTE_ADDR") or "")
 
     @functools.cached_property
     def _repeat(self) -> idempotency.Request | None:
@@ -119,7 +161,34 @@ class PartnerView(HubView):
             stored = exc.answer
             headers = {**stored.headers, **REPLAYED}
             return HttpResponse(stored.body, status=stored.status, headers=headers)
+        self.is_over_limit = isinstance(exc, RateLimited)
         return super().handle_exception(exc)
+
+    def finalize_response(  # type: ignore[override]  # as in HubView
+        self, request: Request, response: HttpResponseBase, *args: object, **kwargs: object
+    ) -> HttpResponse:
+        """Tell a known key where it stands, whatever the answer, and count what it used."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if self.charged is not None:
+            cost = WRITE if self.method in WRITES else READ
+            for name, value in limiting.process_limiter().headers(self.charged, cost):
+                answer.headers[name] = value
+            usage.process_usage().note(self.charged.partner, DOOR, self._used(answer))
+        return answer
+
+    def _used(self, answer: HttpResponse) -> usage.Used:
+        length = str(self.django_request.META.get("CONTENT_LENGTH") or 0)
+        return usage.Used(
+            requests=1,
+            refused=int(self.is_over_limit),
+            bytes_in=int(length) if length.isdecimal() else 0,
+            bytes_out=len(answer.content),
+        )
+
+
+def _raise(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        raise refusal.error()
 
 
 def _first_line() -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from kafkahub import config, crypto
-from subscriptions import keys
+from subscriptions import keys, plans
 from subscriptions.grants import Principal
 from subscriptions.models import ApiKey, Partner
 
@@ -59,7 +59,7 @@ def digest(whole: keys.WholeKey, pepper_id: str) -> bytes:
 def look_up(parsed: keys.Parsed) -> Known | None:
     """Return the key's row as a value, or None when there is none or the secret is wrong.
 
-    One query, by the unique index on ``public_id``.
+    Two queries, by the unique index on ``public_id`` and of all plans.
     """
     row = ApiKey.objects.select_related("partner").filter(public_id=parsed.public_id).first()
     if row is None or row.pepper_id not in peppers().keys:
@@ -71,8 +71,11 @@ def look_up(parsed: keys.Parsed) -> Known | None:
     return known(row)
 
 
-def known(row: ApiKey) -> Known:
-    """Return a row as a frozen value."""
+def known(row: ApiKey, all_plans: plans.Plans | None = None) -> Known:
+    """Return a row, with its partner, as a frozen value.
+
+    all_plans  None: they are read now; whoever has many rows reads them once
+    """
     principal = Principal(
         partner=row.partner_id,
         kind="key",
@@ -82,6 +85,7 @@ def known(row: ApiKey) -> Known:
         scopes=frozenset(row.scopes),
         topics=None if row.topics is None else frozenset(row.topics),
         expires_at_ms=int(row.expires_at.timestamp() * 1000),
+        limits=(all_plans or plans.read()).limits_of(row),
     )
     return Known(
         principal=principal,

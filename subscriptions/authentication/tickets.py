@@ -19,6 +19,7 @@ from kafkahub.errors import (
     Unauthenticated,
     Unavailable,
 )
+from subscriptions import plans
 from subscriptions.authentication import api_key
 from subscriptions.grants import Action, Principal
 from subscriptions.models import Partner, StreamTicket
@@ -99,18 +100,19 @@ def unknown() -> Unauthenticated:
 
 
 def look_up(digests: Collection[bytes]) -> dict[bytes, Ticket]:
-    """Return the tickets of these hashes that there are; one query, by the unique index.
+    """Return the tickets of these hashes that there are; by the unique index, and of all plans.
 
     Gives the thread's connection back, so a pool of threads holds none. Raises Unavailable.
     """
     rows = StreamTicket.objects.select_related("issuer__partner", "partner")
     try:
         found = list(rows.filter(secret_hash__in=list(digests)))
+        all_plans = plans.read() if found else plans.NONE
     except DatabaseError as error:
         raise Unavailable("Tickets cannot be checked right now.") from error
     finally:
         _give_back()
-    return {bytes(row.secret_hash): known(row) for row in found}
+    return {bytes(row.secret_hash): known(row, all_plans) for row in found}
 
 
 def mark_opened(ticket: str) -> None:
@@ -142,7 +144,7 @@ def ended(tickets: Collection[str]) -> set[str]:
         rows = StreamTicket.objects.select_related("issuer__partner", "partner").filter(
             pk__in=list(tickets)
         )
-        alive = {row.pk for row in rows if not known(row).refusal}
+        alive = {row.pk for row in rows if not _refusal(row)}
     except DatabaseError as error:
         raise Unavailable("Tickets cannot be checked right now.") from error
     finally:
@@ -155,11 +157,11 @@ def _give_back() -> None:
         connection.close_if_unusable_or_obsolete()
 
 
-def known(row: StreamTicket) -> Ticket:
+def known(row: StreamTicket, all_plans: plans.Plans) -> Ticket:
     """Return a row, with issuer and partner, as a frozen value."""
     return Ticket(
         id=row.pk,
-        principal=_principal(row),
+        principal=_principal(row, all_plans),
         topics=tuple(row.topics),
         filter=row.filter,
         format=row.format,
@@ -173,9 +175,9 @@ def known(row: StreamTicket) -> Ticket:
     )
 
 
-def _principal(row: StreamTicket) -> Principal:
+def _principal(row: StreamTicket, all_plans: plans.Plans) -> Principal:
     """Return whom the ticket opens for: what it holds and its issuer still has."""
-    issuer = api_key.known(row.issuer).principal
+    issuer = api_key.known(row.issuer, all_plans).principal
     wanted: tuple[Action, ...] = ("read", "write") if row.produce else ("read",)
     scopes = frozenset(
         f"topic:{name}:{action}"

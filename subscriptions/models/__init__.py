@@ -3,8 +3,9 @@
 from subscriptions.models.audit import AuditEvent
 from subscriptions.models.endpoints import Endpoint, SigningSecret
 from subscriptions.models.lanes import LanePosition
-from subscriptions.models.operations import IdempotencyKey
+from subscriptions.models.operations import IdempotencyKey, UsageHour
 from subscriptions.models.partners import ApiKey, Partner
+from subscriptions.models.plans import Plan
 from subscriptions.models.subscriptions import Subscription
 from subscriptions.models.tickets import StreamTicket
 from subscriptions.models.topics import Grant, Topic
@@ -17,8 +18,10 @@ __all__ = [
     "IdempotencyKey",
     "LanePosition",
     "Partner",
+    "Plan",
     "SigningSecret",
     "StreamTicket",
     "Subscription",
     "Topic",
+    "UsageHour",
 ]

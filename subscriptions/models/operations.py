@@ -1,4 +1,4 @@
-"""Bookkeeping of the control API."""
+"""Bookkeeping of the control API and of what partners use."""
 
 from django.db import models
 
@@ -26,3 +26,30 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class UsageHour(models.Model):
+    """What a partner used in one hour through one door, of one topic; kept 90 days."""
+
+    partner = models.ForeignKey(Partner, on_delete=models.CASCADE, related_name="usage")
+    hour = models.DateTimeField(help_text="Its beginning, in UTC.")
+    door = models.CharField(max_length=20)
+    topic = models.CharField(max_length=249, blank=True, help_text="Empty: of no topic.")
+    requests = models.PositiveBigIntegerField(default=0)
+    refused = models.PositiveBigIntegerField(default=0, help_text="Requests over a limit.")
+    records_in = models.PositiveBigIntegerField(default=0)
+    bytes_in = models.PositiveBigIntegerField(default=0)
+    records_out = models.PositiveBigIntegerField(default=0)
+    bytes_out = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-hour", "partner", "door", "topic"]
+        indexes = [models.Index(fields=["hour"], name="usage_hour")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["partner", "hour", "door", "topic"], name="usage_once_an_hour"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.partner_id} {self.hour:%Y-%m-%d %H:00} {self.door} {self.topic}"

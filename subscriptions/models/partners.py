@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from kafkahub import clock, ids
+from subscriptions.models.plans import Plan
 
 MAX_NAME = 100
 MAX_ORIGIN = 300
@@ -30,6 +31,13 @@ class Partner(models.Model):
         default=list,
         blank=True,
         help_text="Web origins whose pages may open streams, such as https://shop.example.com.",
+    )
+    plan = models.ForeignKey(
+        Plan,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        help_text="What the partner may use; empty for the default plan.",
     )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -79,6 +87,13 @@ class ApiKey(models.Model):
         help_text="Topics the key is limited to; empty for all that the partner's grants allow.",
     )
     allowed_cidrs = ArrayField(models.CharField(max_length=50), default=list, blank=True)
+    plan = models.ForeignKey(
+        Plan,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        help_text="What this key may use; empty for the partner's plan.",
+    )
     created_by = models.CharField(max_length=100, editable=False)
     not_before = models.DateTimeField(default=clock.now)
     expires_at = models.DateTimeField()

@@ -79,6 +79,7 @@ def test_a_key_that_is_no_visible_ascii_is_refused(alice: Caller, key: str) -> N
 
 
 def test_of_many_equal_requests_at_once_one_makes_the_object(transactional_db: None) -> None:
+    factories.roomy_plan()
     owner = factories.partner()
     row, key = factories.api_key(owner)
 

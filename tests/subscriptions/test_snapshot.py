@@ -9,6 +9,7 @@ from importlib import import_module
 
 import pytest
 from django.db import connection, transaction
+from django.db.migrations import RunSQL
 from psycopg.conninfo import make_conninfo
 
 from kafkahub import clock, signing
@@ -308,14 +309,19 @@ def test_the_use_of_a_key_and_an_equal_write_move_nothing(alice: Setting) -> Non
 
 
 def test_the_migration_can_be_undone_and_done_again() -> None:
-    migration = import_module("subscriptions.migrations.0002_access_version").Migration
+    operations = [
+        operation
+        for name in ("0002_access_version", "0005_plans_and_usage")
+        for operation in import_module(f"subscriptions.migrations.{name}").Migration.operations
+        if isinstance(operation, RunSQL)
+    ]
 
     with connection.cursor() as cursor:
-        for operation in reversed(migration.operations):
+        for operation in reversed(operations):
             cursor.execute(operation.reverse_sql)
         cursor.execute("SELECT to_regclass('access_version'), to_regproc('access_changed')")
         assert cursor.fetchone() == (None, None)
-        for operation in migration.operations:
+        for operation in operations:
             cursor.execute(operation.sql)
 
     assert version() == 1
