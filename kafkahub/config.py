@@ -164,6 +164,12 @@ class Config(BaseModel):
     max_endpoints: int = Field(100, ge=1, description="Endpoints a partner may have.")
     max_subscriptions: int = Field(500, ge=1, description="Subscriptions a partner may have.")
     max_keys: int = Field(20, ge=1, description="Names of API keys a partner may have.")
+    processes: int = Field(
+        4,
+        ge=1,
+        le=10_000,
+        description="Processes that share the rate limits, while Redis cannot count them.",
+    )
 
     metrics_port: int = Field(
         0,
