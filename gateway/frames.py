@@ -43,6 +43,7 @@ class Style(NamedTuple):
 class Gap:
     """Offsets ``start`` to ``end`` (exclusive) that this listener will never get.
 
+    partition   None for all of the topic
     start, end  None where nobody can tell, as under another cluster's cursor
     lost        offsets missed, an upper bound of records; None where nobody can tell
     reason      retention, truncated, recreated, foreign_cluster, grant_window, grant_changed,
@@ -51,7 +52,7 @@ class Gap:
     """
 
     topic: str
-    partition: int
+    partition: int | None
     start: int | None
     end: int | None
     lost: int | None

@@ -164,6 +164,6 @@ def gap_of(topic: str, partition: int, start: int, count: int, reason: str) -> G
 def _place_after(start: Place, run: Sequence[Entry] | Gap) -> Place:
     if not isinstance(run, Gap):
         return start.after(run)
-    if run.end is None:
+    if run.end is None or run.partition is None:
         return start
     return Place({**start.offsets, (run.topic, run.partition): run.end}, start.time_ms)
