@@ -23,6 +23,8 @@ import trustme
 
 PADDING = "x" * 940
 """Makes a record of 1 KB."""
+WARM_UP = 200
+"""Records that bring connections and lanes of all partitions up before latency is measured."""
 DEADLINE_S = 180
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -163,8 +165,8 @@ def light(receiver: Receiver, topic: str, count: int, ca_file: Path) -> dict[str
     """Deliver at 200 records a second; return the report of the receiver."""
     prepare(topic, receiver)
     with engine(ca_file):
-        produce(topic, 1, None)
-        receiver.wait_for(1)
+        produce(topic, WARM_UP, None)
+        receiver.wait_for(WARM_UP)
         receiver.ask("reset")
         produce(topic, count, 200)
         return receiver.wait_for(count)
