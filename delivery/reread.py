@@ -133,6 +133,8 @@ def _granted(subscription: Subscription, topic: str) -> tuple[Grant, LiveTopic]:
 def _live(subscription: Subscription, grant: Grant) -> LiveSubscription:
     """Return the subscription as an engine would know it, as far as a body depends on it."""
     endpoint = subscription.endpoint
+    if endpoint is None:
+        raise NotFound  # a pull group is sent nothing
     secrets = list(SigningSecret.objects.filter(endpoint=endpoint).signing())
     around = rows.Surroundings(
         partners=frozenset({subscription.partner_id}),

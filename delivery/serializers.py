@@ -105,7 +105,9 @@ class DeliveryOut(serializers.Serializer[Line]):
         return line.attempt.subscription if line.attempt else _parked(line).subscription_id
 
     def get_endpoint(self, line: Line) -> str:
-        return line.attempt.endpoint if line.attempt else _parked(line).subscription.endpoint_id
+        if line.attempt:
+            return line.attempt.endpoint
+        return _parked(line).subscription.endpoint_id or ""
 
     def get_topic(self, line: Line) -> str:
         return _either(line).topic

@@ -95,7 +95,7 @@ def live_subscription(
     row: Subscription, around: Surroundings, old: LiveSubscription | None
 ) -> LiveSubscription:
     """Return a subscription; the old object unless something it rests on has changed."""
-    endpoint = around.endpoints[row.endpoint_id]
+    endpoint = around.endpoints[_endpoint_of(row)]
     grants = _grants_of(row, around.grants)
     source = _source(row)
     same = old if old is not None and old.source == source else None
@@ -184,10 +184,16 @@ def _may_send(row: Subscription, around: Surroundings) -> bool:
     return (
         row.status == Subscription.Status.ACTIVE
         and row.partner_id in around.partners
-        and around.endpoints[row.endpoint_id].status == Endpoint.Status.ACTIVE
+        and around.endpoints[_endpoint_of(row)].status == Endpoint.Status.ACTIVE
         and is_granted
     )
 
 
 def _unix_ms(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp() * 1_000)
+
+
+def _endpoint_of(row: Subscription) -> str:
+    if row.endpoint_id is None:
+        raise ValueError("a pull group sends nothing")  # the snapshot holds webhooks only
+    return row.endpoint_id

@@ -287,7 +287,8 @@ class SubscriptionOut(serializers.Serializer[Subscription]):
 
     id = CharField()
     kind = SerializerMethodField()
-    endpoint = CharField(source="endpoint_id")
+    mode = CharField(help_text="`webhook`, or `pull` for a consumer group, which has no endpoint.")
+    endpoint = CharField(source="endpoint_id", allow_null=True)
     name = CharField()
     status = SerializerMethodField()
     status_reason = SerializerMethodField()
@@ -333,7 +334,8 @@ def suspension(subscription: Subscription, granted: Collection[str]) -> str:
     """
     if subscription.partner.status != Partner.Status.ACTIVE:
         return "partner_suspended"
-    if subscription.endpoint.status != Endpoint.Status.ACTIVE:
+    endpoint = subscription.endpoint
+    if endpoint is not None and endpoint.status != Endpoint.Status.ACTIVE:
         return "endpoint_disabled"
     if not set(subscription.topics) <= set(granted):
         return "grant_ended"

@@ -115,7 +115,7 @@ def _build(version: int, old: Snapshot) -> Snapshot:
     )
     subscriptions = {
         row.id: live_subscription(row, around, old.subscriptions.get(row.id))
-        for row in Subscription.objects.defer(*UNUSED)
+        for row in Subscription.objects.webhooks().defer(*UNUSED)
     }
     return Snapshot(
         version=version,

@@ -13,6 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import (
     AdminClient,
     ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
     ListOffsetsResultInfo,
     NewTopic,
     OffsetSpec,
@@ -112,6 +114,20 @@ class Admin:
         highs = self._offsets(topic, count, OffsetSpec.latest(), deadline_s)
         found = self._offsets(topic, count, OffsetSpec.for_timestamp(unix_ms), deadline_s)
         return {number: highs[number] if at < 0 else at for number, at in found.items()}
+
+    def configs(self, topic: str, deadline_s: float = DEADLINE_S) -> dict[str, str]:
+        """Return the topic's settings as Kafka has them, those without a value left out.
+
+        Raises UnknownTopic, and NoAdminApi on the in-memory cluster.
+        """
+        self._need_admin_api(deadline_s)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        answer = self._client.describe_configs([resource], request_timeout=deadline_s)
+        told = self._answer(answer[resource], topic, deadline_s)
+        entries = cast("dict[str, ConfigEntry]", told)
+        return {
+            name: str(entry.value) for name, entry in entries.items() if entry.value is not None
+        }
 
     def create_topic(self, topic: str, partitions: int, deadline_s: float = DEADLINE_S) -> int:
         """Make a topic unless it is there; return how many partitions it has.

@@ -180,6 +180,9 @@ class OneSubscription(PartnerView):
         locked = ownership.get_subscription(self.partner, seen.id, lock=True)
         self.require_same(seen.version, locked.version)
         if "endpoint" in values:
+            if locked.mode == Subscription.Mode.PULL:
+                text = "A consumer group has no endpoint: its instances come for the records."
+                raise wrong("bad_combination", text, "/endpoint")
             values["endpoint"] = self._endpoint(values["endpoint"])
         actions.update_subscription(self.actor, locked, values)
         return self._answer(ownership.get_subscription(self.partner, seen.id))
@@ -292,9 +295,8 @@ def _filtered(
         rows = rows.filter(topics__contains=[topic])
     if status := arguments.text("status"):
         # As ``suspension`` says it; the partner itself is active, or nobody would ask.
-        held = ~Q(endpoint__status=Endpoint.Status.ACTIVE) | ~Q(
-            topics__contained_by=sorted(granted)
-        )
+        is_disabled = Q(endpoint__isnull=False) & ~Q(endpoint__status=Endpoint.Status.ACTIVE)
+        held = is_disabled | ~Q(topics__contained_by=sorted(granted))
         if status == Subscription.Status.SUSPENDED:
             return rows.filter(held)
         rows = rows.filter(~held, status=status)

@@ -6,6 +6,16 @@ from subscriptions.models.lanes import LanePosition
 from subscriptions.models.operations import IdempotencyKey, UsageHour
 from subscriptions.models.partners import ApiKey, Partner
 from subscriptions.models.plans import Plan
+from subscriptions.models.pull import (
+    ProduceReceipt,
+    PullAssignment,
+    PullException,
+    PullGap,
+    PullGroup,
+    PullInstance,
+    PullLease,
+    PullPosition,
+)
 from subscriptions.models.subscriptions import Subscription
 from subscriptions.models.tickets import StreamTicket
 from subscriptions.models.topics import Grant, Topic
@@ -19,6 +29,14 @@ __all__ = [
     "LanePosition",
     "Partner",
     "Plan",
+    "ProduceReceipt",
+    "PullAssignment",
+    "PullException",
+    "PullGap",
+    "PullGroup",
+    "PullInstance",
+    "PullLease",
+    "PullPosition",
     "SigningSecret",
     "StreamTicket",
     "Subscription",

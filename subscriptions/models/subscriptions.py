@@ -1,9 +1,11 @@
 """Subscriptions: which records go to which endpoint, in which form."""
 
 import functools
+from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 
 from kafkahub import clock, ids
 from subscriptions.models.endpoints import Endpoint
@@ -18,8 +20,20 @@ def default_schedule() -> list[int]:
     return list(DEFAULT_SCHEDULE_S)
 
 
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    """Questions about subscriptions."""
+
+    def webhooks(self) -> Self:
+        """Return those that are sent to endpoints; pull groups come for their records."""
+        return self.filter(mode=Subscription.Mode.WEBHOOK)
+
+
 class Subscription(models.Model):
-    """Records of some topics that pass a filter, owed to an endpoint."""
+    """Records of some topics that pass a filter: owed to an endpoint, or pulled by a group."""
+
+    class Mode(models.TextChoices):
+        WEBHOOK = "webhook"
+        PULL = "pull"
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -39,7 +53,16 @@ class Subscription(models.Model):
         primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "sub")
     )
     partner = models.ForeignKey(Partner, on_delete=models.CASCADE, related_name="subscriptions")
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="subscriptions")
+    mode = models.CharField(
+        max_length=8, choices=Mode.choices, default=Mode.WEBHOOK, editable=False
+    )
+    endpoint = models.ForeignKey(
+        Endpoint,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="subscriptions",
+        help_text="Null for a pull group: its instances come for the records.",
+    )
     name = models.CharField(max_length=MAX_NAME)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
     status_reason = models.CharField(max_length=40, blank=True)
@@ -61,8 +84,17 @@ class Subscription(models.Model):
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
 
+    objects = SubscriptionQuerySet.as_manager()
+
     class Meta:
         ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(mode="pull", endpoint__isnull=True)
+                | Q(mode="webhook", endpoint__isnull=False),
+                name="subscription_mode",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
