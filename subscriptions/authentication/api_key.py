@@ -28,6 +28,10 @@ class Known:
     expires_at: datetime
     refusal: str = ""
 
+    def holds(self, now: datetime) -> bool:
+        """Return whether the key is good at this time, wherever it comes from."""
+        return not self.refusal and self.not_before <= now < self.expires_at
+
     def allows(self, address: str) -> bool:
         """Return whether the key may be used from this address."""
         if not self.networks:

@@ -39,6 +39,14 @@ class LastUse:
         self._waiting: dict[str, Use] = {}
         self._written_s: dict[str, float] = {}
 
+    def remember(self, use: Use, now_s: float) -> bool:
+        """Remember a use; return False, and do nothing, when one is to be written now."""
+        with self._lock:
+            if now_s - self._written_s.get(use.key, -WRITE_EVERY_S) >= WRITE_EVERY_S:
+                return False
+            self._waiting[use.key] = use
+            return True
+
     def note(self, use: Use, now_s: float) -> None:
         """Remember a use; the first one in a minute is written at once. ``now_s`` is monotonic."""
         with self._lock:
