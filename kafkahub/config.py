@@ -163,6 +163,10 @@ class Config(BaseModel):
     key_max_days: int = Field(365, ge=1, le=365, description="Longest life of an API key in days.")
     max_endpoints: int = Field(100, ge=1, description="Endpoints a partner may have.")
     max_subscriptions: int = Field(500, ge=1, description="Subscriptions a partner may have.")
+    max_pull_groups: int = Field(50, ge=1, description="Consumer groups a partner may have.")
+    max_pull_instances: int = Field(
+        100, ge=1, description="Consumer instances a partner may have at once."
+    )
     max_keys: int = Field(20, ge=1, description="Names of API keys a partner may have.")
     processes: int = Field(
         4,
