@@ -27,6 +27,9 @@ LIVES = (
     makers.subscription("sub_c", to=OTHER),
 )
 NAMES = [live.id for live in LIVES]
+DELIVERED, REJECTED, THROTTLED, BROKEN, OURS = 200, 400, 429, 500, 0
+STATUSES = [DELIVERED, DELIVERED, DELIVERED, REJECTED, THROTTLED, BROKEN, OURS]
+FAILED = {REJECTED, BROKEN}
 MANY = 1_000
 """Rounds after which an engine that still has work is taken to be stuck."""
 
@@ -62,8 +65,9 @@ class Durable:
             assert floor.checkpoint == self.checkpoint + 1
             assert floor.next_offset >= self.floor, "a floor never moves back"
             self.floor, self.checkpoint = floor.next_offset, floor.checkpoint
+        has_fence = bool(batch.floors)
+        assert has_fence or not (batch.lanes or batch.parked), "written without a fence"
         for lane in batch.lanes:
-            assert batch.floors, "a lane is written under the fence of its partition"
             self.lanes[lane.subscription] = (lane.state, lane.next_offset)
         self.settled |= {(one.subscription, one.offset) for one in batch.parked}
         self.settled |= {
@@ -88,7 +92,7 @@ class LanesAndFloors(RuleBasedStateMachine):
     """One partition, three subscriptions, two endpoints, and every crash in between.
 
     out       requests without an answer yet
-    doubtful  what was out when the partition was lost: it may arrive twice
+    doubtful  what was out, or not durable, when the partition was lost: it may arrive twice
     """
 
     def __init__(self) -> None:
@@ -122,13 +126,16 @@ class LanesAndFloors(RuleBasedStateMachine):
 
     # Records.
 
-    @rule(number=st.integers(1, 8))
-    def append(self, number: int) -> None:
+    @rule(number=st.integers(1, 8), is_read=st.booleans())
+    def append(self, number: int, is_read: bool) -> None:
         self.log += number
+        if is_read:
+            self.feed(number)
 
-    @precondition(lambda self: self.rig.is_gate_open and self.position < self.log)
-    @rule(number=st.integers(1, 6))
+    @rule(number=st.integers(1, 8))
     def feed(self, number: int) -> None:
+        if not self.rig.is_gate_open or self.position == self.log:
+            return
         until = min(self.position + number, self.log)
         hits = [
             (offset, [(live, record(offset), "") for live in NAMES if is_owed(live, offset)])
@@ -163,37 +170,33 @@ class LanesAndFloors(RuleBasedStateMachine):
             self.out.append(request)
 
     @precondition(lambda self: self.out)
-    @rule(which=st.integers(0, 4), status=st.sampled_from([200, 200, 200, 400, 429, 500, 0]))
-    def land(self, which: int, status: int) -> None:
-        request = self.out.pop(which % len(self.out))
+    @rule(which=st.integers(0, 4), statuses=st.lists(st.sampled_from(STATUSES), min_size=1))
+    def land(self, which: int, statuses: list[int]) -> None:
+        for status in statuses[: len(self.out)]:
+            self.land_one(self.out.pop(which % len(self.out)), status)
+
+    def land_one(self, request: Request, status: int) -> None:
         owed = owed_of(request)
         answer = makers.answer(status) if status else makers.answer(0, "local_resources")
-        if status == 200:
+        if status == DELIVERED:
             self.delivered[owed] += 1
             self.delivered_here[owed] += 1
-        elif status in {400, 500}:
+        elif status in FAILED:
             self.parked.add(owed)
         self.rig.land(request, answer=answer)
         is_once = self.delivered_here[owed] <= 1 or owed in self.doubtful
         assert is_once, f"{owed} was delivered twice by one engine"
 
-    @rule(seconds=st.sampled_from([0.001, CHECKPOINT_S, 1.0, 60.0]))
+    @rule(seconds=st.sampled_from([0.001, CHECKPOINT_S, 60.0, 60.0]))
     def tick(self, seconds: float) -> None:
         self.rig.tick(seconds)
 
     # Subscriptions.
 
     @rule(live=st.sampled_from(NAMES))
-    def pause(self, live: str) -> None:
-        self.paused.add(live)
-        self.rig.set_sending(live, sending=False)
-
-    @precondition(lambda self: self.paused)
-    @rule(which=st.integers(0, 2))
-    def resume(self, which: int) -> None:
-        live = sorted(self.paused)[which % len(self.paused)]
-        self.paused.remove(live)
-        self.rig.set_sending(live, sending=True)
+    def pause_or_resume(self, live: str) -> None:
+        self.paused ^= {live}
+        self.rig.set_sending(live, sending=live not in self.paused)
 
     # Checkpoints, crashes, and partitions that come and go.
 
@@ -204,35 +207,33 @@ class LanesAndFloors(RuleBasedStateMachine):
         self.durable.apply(batch)
         self.rig.post(inbox.Committed(batch.number, frozenset()))
 
-    @precondition(lambda self: self.rig.batches)
-    @rule()
-    def crash_behind_the_commit(self) -> None:
-        self.durable.apply(self.rig.batches.pop())
-        self.begin()
-
-    @rule()
-    def crash(self) -> None:
+    @rule(is_behind_the_commit=st.booleans())
+    def crash(self, is_behind_the_commit: bool) -> None:
+        if is_behind_the_commit and self.rig.batches:
+            self.durable.apply(self.rig.batches.pop())
         self.begin()
 
     @rule()
     def lose_and_claim_again(self) -> None:
         """A rebalance that came too late to finish: what is out lands in a partition given up."""
-        for batch in self.rig.batches:
-            self.rig.post(inbox.Committed(batch.number, frozenset([PLACE])))
-        self.rig.batches.clear()
         self.rig.post(inbox.Lost([PLACE]))
+        while self.rig.batches:
+            self.commit()
         self.delivered_here.clear()
         self.doubtful |= {owed_of(request) for request in self.out}
+        self.doubtful |= self.delivered.keys() - self.durable.settled
         self.rig.asks.clear()
         self.claim()
 
-    @rule()
-    def hand_over_and_claim_again(self) -> None:
-        """A rebalance in good order."""
+    @rule(statuses=st.lists(st.sampled_from(STATUSES)), meanwhile=st.sampled_from([None, *NAMES]))
+    def hand_over_and_claim_again(self, statuses: list[int], meanwhile: str | None) -> None:
+        """A rebalance in good order; a subscription may be paused or resumed in the midst of it."""
         revoked = inbox.Revoked([PLACE])
         self.rig.post(revoked)
+        if meanwhile is not None:
+            self.pause_or_resume(meanwhile)
         while self.out:
-            self.land(0, 200)
+            self.land_one(self.out.pop(), statuses.pop() if statuses else DELIVERED)
         for _ in range(3):
             self.rig.tick()
             while self.rig.batches:
@@ -281,8 +282,8 @@ class LanesAndFloors(RuleBasedStateMachine):
     # The end: everything is healed, and what is owed arrives.
 
     def teardown(self) -> None:
-        while self.paused:
-            self.resume(0)
+        for live in list(self.paused):
+            self.pause_or_resume(live)
         for _ in range(MANY):
             self.run_a_while()
             if self.is_quiet():
@@ -304,7 +305,7 @@ class LanesAndFloors(RuleBasedStateMachine):
             self.feed(6)
         self.send(MANY)
         while self.out:
-            self.land(0, 200)
+            self.land_one(self.out.pop(), DELIVERED)
         self.tick(1.0)
         while self.rig.batches:
             self.commit()
