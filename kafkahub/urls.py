@@ -9,6 +9,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("subscriptions.urls")),
     path("api/v1/", include("delivery.urls")),
+    path("", include("gateway.urls")),
 ]
 
 handler400 = "kafkahub.drf.answers.bad_request"

@@ -27,7 +27,7 @@ MakeTopic = Callable[..., str]
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose part is not here, or fail it where that part is required."""
-    checks = {"kafka": _kafka_fault, "browser": _browser_fault}
+    checks = {"kafka": _kafka_fault, "browser": _browser_fault, "node": _node_fault}
     for name in checks.keys() & {marker.name for marker in item.iter_markers()}:
         fault = checks[name]()
         if fault is not None and os.environ.get(REQUIRE_PARTS) == "1":
@@ -48,6 +48,12 @@ def _kafka_fault() -> str | None:
 @functools.cache
 def _browser_fault() -> str | None:
     return None if shutil.which("chromium") else "needs chromium (Debian: apt install chromium)"
+
+
+@functools.cache
+def _node_fault() -> str | None:
+    has_both = shutil.which("node") and shutil.which("npm")
+    return None if has_both else "needs node and npm (Debian: apt install nodejs npm)"
 
 
 @pytest.fixture(scope="session")
