@@ -161,6 +161,8 @@ def read(text: str) -> Operation:
         raise BadMessage(error.detail, ref) from None
     except msgspec.ValidationError as error:
         raise BadMessage(f"{error}.", ref) from None
+    if isinstance(found, Subscribe) and len(set(found.topics)) < len(found.topics):
+        raise BadMessage("A topic is there twice.", ref)
     return found
 
 
@@ -173,6 +175,17 @@ def _read_produce(content: bytes, ref: str | None) -> Produce:
     if doubled(content, members):
         raise BadMessage("A field is there twice.", ref)
     return found
+
+
+def names(operation: Operation) -> tuple[str | None, str | None]:
+    """Return the ``id`` and the ``sub`` of an operation, as far as it has them."""
+    match operation:
+        case Subscribe(id=ref, sub=sub) | Unsubscribe(id=ref, sub=sub):
+            return ref, sub
+        case Credit(sub=sub) | Ack(sub=sub):
+            return None, sub
+        case Produce(id=ref) | Ping(id=ref):
+            return ref, None
 
 
 def _why_not_json(content: bytes) -> str:

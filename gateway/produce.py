@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from kafkahub.errors import Forbidden
+from kafkahub.errors import Forbidden, NotFound, TopicNotFound
 from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi, UnknownTopic
 from kafkahub.kafka.producer import Batch
 from kafkahub.kafka.record import Entry, Refused, Result, Written
@@ -86,18 +86,21 @@ class Writer:
     def authorize(self, principal: Principal, topic: str) -> LiveTopic:
         """Return the topic when the principal may write to it.
 
-        Raises NotFound, ActionNotGranted, and Forbidden where only the scope is missing.
+        Raises TopicNotFound, ActionNotGranted, and Forbidden where only the scope is missing.
         """
         snapshot = self._current()
         now_ms = time.time_ns() // 1_000_000
-        authorize(
-            principal,
-            topic,
-            "write",
-            grants=snapshot.grants,
-            topics=snapshot.topics,
-            now_ms=now_ms,
-        )
+        try:
+            authorize(
+                principal,
+                topic,
+                "write",
+                grants=snapshot.grants,
+                topics=snapshot.topics,
+                now_ms=now_ms,
+            )
+        except NotFound:
+            raise TopicNotFound from None
         if not principal.may(topic, "write"):
             raise Forbidden(f"The credential lacks the scope topic:{topic}:write.")
         return snapshot.topics[topic]

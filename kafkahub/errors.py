@@ -2,6 +2,7 @@
 
 HubError                       code                   status
 ├── Invalid                    validation_failed      400   one or more faults, each with its place
+├── InvalidMessage             invalid_message        400   WebSocket only
 ├── Unauthenticated            unauthenticated        401
 ├── Forbidden                  insufficient_scope     403
 │   ├── ActionNotGranted       action_not_granted     403
@@ -19,6 +20,7 @@ HubError                       code                   status
 ├── IdempotencyKeyReused       idempotency_key_reused 422
 ├── RecordRefused              record_refused         422
 ├── RateLimited                rate_limited           429
+│   ├── TooManyOutstanding     too_many_outstanding   429   WebSocket only
 │   └── QuotaExceeded          quota_exceeded         429
 ├── NotSupportedByCluster      not_supported_by_cluster 501
 └── Unavailable                unavailable            503
@@ -78,6 +80,14 @@ class Invalid(HubError):
         self.faults = tuple(faults)
         codes = {fault.code for fault in faults}
         self.instance_code = code or (codes.pop() if len(codes) == 1 else self.code)
+
+
+class InvalidMessage(HubError):
+    """A WebSocket message that cannot be understood or followed; the connection stays."""
+
+    code = "invalid_message"
+    status = 400
+    title = "The message cannot be used"
 
 
 class Unauthenticated(HubError):
@@ -269,6 +279,13 @@ class QuotaExceeded(RateLimited):
 
     code = "quota_exceeded"
     title = "Too many open streams"
+
+
+class TooManyOutstanding(RateLimited):
+    """Too many operations of a connection wait for their answer."""
+
+    code = "too_many_outstanding"
+    title = "Too many operations are waiting"
 
 
 class NotSupportedByCluster(HubError):

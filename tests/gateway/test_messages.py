@@ -70,6 +70,7 @@ def test_records_to_write_stay_the_bytes_they_were_sent_as() -> None:
         ('{"type":"ping","id":7}', None),
         ('{"type":"subscribe","id":"7","sub":"a b","topics":["orders"]}', "7"),
         ('{"type":"subscribe","id":"7","sub":"a","topics":[]}', "7"),
+        ('{"type":"subscribe","id":"7","sub":"a","topics":["orders","orders"]}', "7"),
         ('{"type":"subscribe","id":"7","sub":"a","topics":["orders"],"format":"raw"}', "7"),
         ('{"type":"subscribe","id":"7","sub":"a","topics":["orders"],"credit":-1}', "7"),
         ('{"type":"subscribe","id":"7","sub":"a","topics":["orders"],"credit":100001}', "7"),

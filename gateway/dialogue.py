@@ -1,0 +1,339 @@
+"""What a client and we say to each other on one WebSocket, after its handshake."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway import messages
+from gateway.asked import read_start
+from gateway.batch import read_entries, report
+from gateway.frames import Closing, Message
+from gateway.hub.audience import Write
+from gateway.hub.connections import Connection, Ending, Listener, ending
+from gateway.hub.fanout import Hub
+from gateway.hub.transport import Outlet
+from gateway.messages import (
+    Ack,
+    BadMessage,
+    Credit,
+    Errors,
+    Flow,
+    Operation,
+    Pace,
+    Ping,
+    Produce,
+    Subscribe,
+    TooBig,
+    Unsubscribe,
+    WebSocketDoor,
+)
+from gateway.produce import Writer
+from gateway.stream import Opened, Streams, Wanted
+from kafkahub import clock
+from kafkahub.errors import (
+    Conflict,
+    Fault,
+    HubError,
+    Invalid,
+    InvalidMessage,
+    LimitReached,
+    TooManyOutstanding,
+)
+from kafkahub.kafka.record import Entry
+from kafkahub.problems import code_and_title
+from subscriptions.grants import Principal
+
+Receive = Callable[[], Awaitable[Message]]
+
+OUR_FAULT = 500
+"""Statuses from here on are not the client's errors."""
+TOO_BIG_CODE = 1009
+"""RFC 6455, 7.4.1."""
+DOOR = "ws"
+GONE = (OSError, RuntimeError)
+"""What uvicorn raises for a message to a client that is gone, or behind a Close frame."""
+
+
+class Parts(NamedTuple):
+    """What a dialogue works with; one of each a process."""
+
+    hub: Hub
+    streams: Streams
+    writer: Writer
+    idle_s: float = messages.IDLE_S
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One subscription of a client; ``listener`` is None while its start is looked for."""
+
+    sub: str
+    flow: Flow
+    listener: Listener | None = None
+
+    def attach(self, listener: Listener) -> None:
+        """Let records flow, as many as there is room for."""
+        self.listener = listener
+        listener.on_written = self._on_written
+        listener.allowance = self.flow.room
+
+    def _on_written(self, listener: Listener, write: Write) -> None:
+        self.flow.sent(write.records, write.place.token(listener.tokens))
+        listener.allowance = self.flow.room
+
+
+class Dialogue:
+    """One WebSocket, from ``hello`` to the Close frame.
+
+    Runs   in the task of its connection; what waits for Kafka has tasks of its own, at most one
+           a subscription and ``MAX_PRODUCES``
+    Owns   the subscriptions; the hub writes their records, and decides when the connection ends
+    Ends   ``run`` returns once the client is gone
+    """
+
+    def __init__(
+        self, parts: Parts, principal: Principal, outlet: Outlet, receive: Receive
+    ) -> None:
+        self.connection = Connection(
+            principal, outlet, DOOR, closing=self._closing, heartbeat=self._heartbeat
+        )
+        self._hub, self._streams, self._writer, self._idle_s = parts
+        self._receive = receive
+        self._subs: dict[str, Subscription] = {}
+        self._pace = Pace()
+        self._errors = Errors()
+        self._produces = 0
+        self._busy_s = time.monotonic()
+        self._close: Message | None = None
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, first: Wanted | None) -> None:
+        """Talk until the client is gone; ``first`` is what its URL asks for."""
+        heartbeat_ms = int(self._hub.limits.heartbeat_s * 1_000)
+        async with self._group:
+            self._start(self._watch_idle())
+            await self._tell(messages.hello(self.connection.id, heartbeat_ms))
+            if first is not None:
+                self._begin(None, Subscription(messages.FIRST_SUB, Flow(None, None)), first)
+            await self._listen()
+            for task in self._tasks:
+                task.cancel()
+
+    async def _listen(self) -> None:
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            if self.connection.state in {"ending", "ended"}:
+                continue  # it was told why; only the end of the connection is awaited
+            if not self._pace.takes(time.monotonic()):
+                self._hub.end(self.connection, ending("rate_limited", "too many messages"))
+            elif message.get("text") is None:
+                await self._refuse(InvalidMessage("A message is JSON in a text frame."))
+            else:
+                await self._hear(message["text"])
+
+    async def _hear(self, text: str) -> None:
+        try:
+            operation = messages.read(text)
+        except BadMessage as error:
+            await self._refuse(InvalidMessage(error.detail), ref=error.ref)
+        except TooBig:
+            limit = messages.MAX_CONTROL_BYTES
+            why = ending("protocol_error", f"only a produce may have over {limit} bytes")
+            self._hub.end(self.connection, why._replace(ws_code=TOO_BIG_CODE))
+        else:
+            try:
+                await self._do(operation)
+            except HubError as error:
+                ref, sub = messages.names(operation)
+                await self._refuse(error, ref=ref, sub=sub)
+
+    async def _do(self, operation: Operation) -> None:
+        match operation:
+            case Subscribe():
+                self._subscribe(operation)
+            case Unsubscribe(id=ref, sub=sub):
+                await self._unsubscribe(ref, sub)
+            case Credit(sub=sub, n=count):
+                self._grant(self._open(sub), count)
+            case Ack(sub=sub, cursor=cursor):
+                self._ack(self._open(sub), cursor)
+            case Produce():
+                self._produce(operation)
+            case Ping(id=ref):
+                await self._tell(messages.pong(ref))
+
+    def _open(self, sub: str) -> Subscription:
+        found = self._subs.get(sub)
+        if found is None:
+            raise InvalidMessage("There is no such subscription.")
+        return found
+
+    def _subscribe(self, wish: Subscribe) -> None:
+        if wish.sub in self._subs:
+            raise Conflict("There is a subscription of this name; unsubscribe it first.")
+        if len(self._subs) >= messages.MAX_SUBSCRIPTIONS:
+            raise LimitReached(f"A connection has up to {messages.MAX_SUBSCRIPTIONS}.")
+        wanted = Wanted(
+            topics=tuple(wish.topics),
+            text="object",
+            filter=wish.filter,
+            start=read_start(wish.start, wish.since, int(clock.now().timestamp() * 1_000)),
+            cursor=wish.cursor,
+            format=wish.format,
+            on_gap_fail=wish.on_gap == "fail",
+        )
+        self._begin(wish.id, Subscription(wish.sub, Flow(wish.credit, wish.ack_window)), wanted)
+
+    def _begin(self, ref: str | None, new: Subscription, wanted: Wanted) -> None:
+        self._subs[new.sub] = new
+        self._start(self._seat(ref, new, wanted))
+
+    async def _seat(self, ref: str | None, new: Subscription, wanted: Wanted) -> None:
+        """Find a subscription its place, tell it, and let records flow."""
+        try:
+            opened = await self._streams.open(self.connection.principal, wanted)
+        except HubError as error:
+            self._subs.pop(new.sub, None)
+            self._busy_s = time.monotonic()
+            await self._refuse(error, ref=ref, sub=new.sub)
+            return
+        try:
+            await self._tell_start(ref, new, opened)
+        except BaseException:
+            self._streams.release(opened)
+            raise
+        if self.connection.state in {"ending", "ended"}:
+            self._streams.release(opened)
+            return
+        new.attach(self._streams.attach(opened, self.connection, WebSocketDoor(new.sub)))
+        if opened.gaps and opened.on_gap_fail:
+            self._hub.end(self.connection, ending("gap"), with_rest=False)
+
+    async def _tell_start(self, ref: str | None, new: Subscription, opened: Opened) -> None:
+        """Say where it starts, then what is missing; the cursor passes a gap with the last one."""
+        door, hides = WebSocketDoor(new.sub), opened.spec.style.hides_place
+        before = opened.before or opened.token
+        told = messages.subscribed(ref, new.sub, opened.spec.topics, before, new.flow.credit)
+        await self._tell(told)
+        for number, gap in enumerate(opened.gaps, 1):
+            token = opened.token if number == len(opened.gaps) else before
+            await self._tell(door.gap(gap, token, hides_place=hides))
+            new.flow.sent(0, token)
+
+    async def _unsubscribe(self, ref: str, sub: str) -> None:
+        listener = self._open(sub).listener
+        if listener is None:
+            raise Conflict("The subscription is being opened; wait for its answer.")
+        del self._subs[sub]
+        self._hub.detach(listener)
+        self._busy_s = time.monotonic()
+        await self._tell(messages.unsubscribed(ref, sub, listener.cursor))
+
+    def _grant(self, one: Subscription, count: int) -> None:
+        if not one.flow.grant(count):
+            limit = messages.MAX_CREDIT
+            raise InvalidMessage(f"Credits need a balance from the start, of at most {limit}.")
+        self._go_on(one)
+
+    def _ack(self, one: Subscription, cursor: str) -> None:
+        if not one.flow.ack(cursor):
+            text = "No record is out under this cursor."
+            raise Invalid([Fault("", "invalid_cursor", text)])
+        self._go_on(one)
+
+    def _go_on(self, one: Subscription) -> None:
+        if one.listener is not None:
+            one.listener.allowance = one.flow.room
+            self._hub.resume(one.listener)
+
+    def _produce(self, wish: Produce) -> None:
+        if self._produces >= messages.MAX_PRODUCES:
+            text = f"{messages.MAX_PRODUCES} of them wait for their report; wait for one."
+            raise TooManyOutstanding(text)
+        topic = self._writer.authorize(self.connection.principal, wish.topic)
+        entries, ids = read_entries(wish.records, topic.format)
+        self._produces += 1
+        # Tasks begin in the order they are made in, and so do their records.
+        self._start(self._write(wish, entries, ids))
+
+    async def _write(
+        self, wish: Produce, entries: Sequence[Entry], ids: Sequence[str | None]
+    ) -> None:
+        try:
+            results = await self._writer.write(wish.topic, entries, door=DOOR)
+            cursors = await self._writer.cursors(wish.topic, results)
+            await self._tell(messages.produced(wish.id, report(results, ids, cursors)))
+        finally:
+            self._produces -= 1
+            self._busy_s = time.monotonic()
+        if self._close is not None and not self._produces:
+            with suppress(*GONE):
+                await self.connection.outlet.send(self._close)
+
+    async def _refuse(
+        self, error: HubError, *, ref: str | None = None, sub: str | None = None
+    ) -> None:
+        """Say what was wrong with a message; a client that does not learn is sent away."""
+        code, _ = code_and_title(error)
+        await self._tell(messages.error(code, error.detail, ref=ref, sub=sub))
+        is_the_clients = error.status < OUR_FAULT
+        if is_the_clients and self._errors.one_more(time.monotonic()):
+            self._hub.end(self.connection, ending("protocol_error", "too many errors"))
+
+    async def _tell(self, payload: bytes) -> None:
+        """Write a message; a client that takes nothing until the deadline is closed as slow."""
+        message = messages.text_message(payload)
+        connection = self.connection
+        is_over = connection.state == "ended" or (
+            connection.state == "ending" and self._close is None
+        )
+        if is_over or self._hub.write(connection, message):
+            return
+        try:
+            async with asyncio.timeout(self._hub.limits.write_deadline_s):
+                await connection.outlet.send(message)
+        except TimeoutError:
+            self._hub.end(connection, ending("slow_reader"), with_rest=False)
+        except GONE:
+            return  # its own task sees the end
+
+    def _closing(self, _: Connection, why: Ending) -> Sequence[Message]:
+        """Return the last messages; the Close frame waits while reports are still to come."""
+        told = Closing(why.reason, why.action, why.retry_ms, why.ws_code, detail=why.detail)
+        cursors = {
+            one.sub: one.listener.cursor for one in self._subs.values() if one.listener is not None
+        }
+        last = messages.text_message(messages.closing_message(told, cursors))
+        close = {"type": "websocket.close", "code": why.ws_code, "reason": why.reason}
+        if self._produces:
+            self._close = close
+            return [last]
+        return [last, close]
+
+    def _heartbeat(self, _: Connection, __: dict[object, Message]) -> Message:
+        """Return one heartbeat for all subscriptions; its cursors may be acked as well."""
+        told = {}
+        for one in self._subs.values():
+            if one.listener is not None:
+                told[one.sub] = self._hub.beat(one.listener), one.listener.cursor
+                one.flow.sent(0, one.listener.cursor)
+        return messages.text_message(messages.heartbeat(clock.rfc3339(clock.now()), told))
+
+    async def _watch_idle(self) -> None:
+        """End a connection that nothing is done with."""
+        while True:
+            quiet_s = time.monotonic() - self._busy_s
+            if self._subs or self._produces:
+                quiet_s = 0.0
+            if quiet_s >= self._idle_s:
+                self._hub.end(self.connection, ending("idle"))
+                return
+            await asyncio.sleep(self._idle_s - quiet_s)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
