@@ -12,9 +12,14 @@ HubError                       code                   status
 ├── PartitionNotFound          partition_not_found    404
 ├── MethodNotAllowed           method_not_allowed     405
 ├── NotAcceptable              not_acceptable         406
+├── RequestTimeout             request_timeout        408   the doors to records only
 ├── Conflict                   conflict               409
+│   ├── IdempotencyInProgress  idempotency_in_progress 409  the doors to records only
+│   └── OutcomeUnknown         outcome_unknown        409
+├── CursorExpired              cursor_expired         410
 ├── StaleVersion               stale_version          412
 ├── TooLarge                   payload_too_large      413
+│   ├── BodyTooLarge           body_too_large         413   the doors to records only
 │   └── RecordTooLarge         record_too_large       413
 ├── UnsupportedMedia           unsupported_media_type 415
 ├── IdempotencyKeyReused       idempotency_key_reused 422
@@ -29,7 +34,7 @@ HubError                       code                   status
 ``code`` and ``status`` are promised, the text is not. Only ``problems.py`` knows HTTP bodies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -208,6 +213,44 @@ class InProgress(Conflict):
     title = "The first request is still running"
 
 
+class IdempotencyInProgress(InProgress):
+    """The same ``Idempotency-Key`` is being worked on, or what it wrote is being looked for."""
+
+    code = "idempotency_in_progress"
+
+
+class OutcomeUnknown(Conflict):
+    """Whether a request with this ``Idempotency-Key`` was written cannot be found out any more."""
+
+    code = "outcome_unknown"
+    title = "What became of the first request is unknown"
+
+
+class RequestTimeout(HubError):
+    """The body did not come in time."""
+
+    code = "request_timeout"
+    status = 408
+    title = "The request took too long"
+
+
+class CursorExpired(HubError):
+    """Records at the cursor are gone, and the caller asked to fail then.
+
+    gap     what is missing
+    resume  a cursor behind it
+    """
+
+    code = "cursor_expired"
+    status = 410
+    title = "The cursor is older than what is kept"
+
+    def __init__(self, gap: Mapping[str, object], resume: str) -> None:
+        super().__init__("Records at this position are gone; go on from resume to accept the gap.")
+        self.gap = gap
+        self.resume = resume
+
+
 class StaleVersion(HubError):
     """``If-Match`` named another version than the object's."""
 
@@ -226,6 +269,12 @@ class TooLarge(HubError):
     code = "payload_too_large"
     status = 413
     title = "The body is too large"
+
+
+class BodyTooLarge(TooLarge):
+    """The body of a request with records."""
+
+    code = "body_too_large"
 
 
 class RecordTooLarge(TooLarge):
