@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
+
 from gateway import messages
 from gateway.asked import read_start
 from gateway.batch import read_entries, report
@@ -31,6 +33,7 @@ from gateway.messages import (
     WebSocketDoor,
 )
 from gateway.produce import Writer
+from gateway.query import MAX_FILTER_BYTES
 from gateway.stream import Opened, Streams, Wanted
 from kafkahub import clock
 from kafkahub.errors import (
@@ -44,6 +47,7 @@ from kafkahub.errors import (
 )
 from kafkahub.kafka.record import Entry
 from kafkahub.problems import code_and_title
+from subscriptions.authentication.tickets import Ticket
 from subscriptions.grants import Principal
 
 Receive = Callable[[], Awaitable[Message]]
@@ -92,11 +96,19 @@ class Dialogue:
            a subscription and ``MAX_PRODUCES``
     Owns   the subscriptions; the hub writes their records, and decides when the connection ends
     Ends   ``run`` returns once the client is gone
+
+    produced  records that the client gave to be written
     """
 
     def __init__(
-        self, parts: Parts, principal: Principal, outlet: Outlet, receive: Receive
+        self,
+        parts: Parts,
+        principal: Principal,
+        outlet: Outlet,
+        receive: Receive,
+        ticket: Ticket | None = None,
     ) -> None:
+        self._ticket = ticket
         self.connection = Connection(
             principal, outlet, DOOR, closing=self._closing, heartbeat=self._heartbeat
         )
@@ -106,6 +118,8 @@ class Dialogue:
         self._pace = Pace()
         self._errors = Errors()
         self._produces = 0
+        self._unsubscribed_records = 0
+        self.produced = 0
         self._busy_s = time.monotonic()
         self._close: Message | None = None
         self._group = asyncio.TaskGroup()
@@ -122,6 +136,12 @@ class Dialogue:
             await self._listen()
             for task in self._tasks:
                 task.cancel()
+
+    @property
+    def records(self) -> int:
+        """Records written to the client so far."""
+        open_ones = [one.listener for one in self._subs.values() if one.listener is not None]
+        return self._unsubscribed_records + sum(each.records for each in open_ones)
 
     async def _listen(self) -> None:
         while (message := await self._receive())["type"] != "websocket.disconnect":
@@ -176,16 +196,30 @@ class Dialogue:
             raise Conflict("There is a subscription of this name; unsubscribe it first.")
         if len(self._subs) >= messages.MAX_SUBSCRIPTIONS:
             raise LimitReached(f"A connection has up to {messages.MAX_SUBSCRIPTIONS}.")
+        self._check(wish)
+        ticket = self._ticket
         wanted = Wanted(
             topics=tuple(wish.topics),
             text="object",
-            filter=wish.filter,
+            filter=ticket.filter if ticket and ticket.filter is not None else wish.filter,
             start=read_start(wish.start, wish.since, int(clock.now().timestamp() * 1_000)),
             cursor=wish.cursor,
-            format=wish.format,
+            format=messages.format_of(wish, ticket.format if ticket else ""),
             on_gap_fail=wish.on_gap == "fail",
         )
         self._begin(wish.id, Subscription(wish.sub, Flow(wish.credit, wish.ack_window)), wanted)
+
+    def _check(self, wish: Subscribe) -> None:
+        """Refuse a filter that is too long, and what the ticket has set already."""
+        if wish.filter is not None and len(msgspec.json.encode(wish.filter)) > MAX_FILTER_BYTES:
+            text = f"A filter has {MAX_FILTER_BYTES} bytes at most."
+            raise Invalid([Fault("/filter", "invalid_filter", text)])
+        ticket = self._ticket
+        has_set_filter = ticket is not None and ticket.filter is not None
+        has_set_format = ticket is not None and ticket.format != ""
+        if (has_set_filter and wish.filter is not None) or (has_set_format and wish.format):
+            text = "The ticket has set filter or format; leave it out."
+            raise Invalid([Fault("", "fixed_by_ticket", text)])
 
     def _begin(self, ref: str | None, new: Subscription, wanted: Wanted) -> None:
         self._subs[new.sub] = new
@@ -229,6 +263,7 @@ class Dialogue:
             raise Conflict("The subscription is being opened; wait for its answer.")
         del self._subs[sub]
         self._hub.detach(listener)
+        self._unsubscribed_records += listener.records
         self._busy_s = time.monotonic()
         await self._tell(messages.unsubscribed(ref, sub, listener.cursor))
 
@@ -256,6 +291,7 @@ class Dialogue:
         topic = self._writer.authorize(self.connection.principal, wish.topic)
         entries, ids = read_entries(wish.records, topic.format)
         self._produces += 1
+        self.produced += len(entries)
         # Tasks begin in the order they are made in, and so do their records.
         self._start(self._write(wish, entries, ids))
 

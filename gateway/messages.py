@@ -74,7 +74,7 @@ class Subscribe(_Operation, frozen=True, tag="subscribe", rename={"start": "from
     start: str | None = None
     since: str | int | None = None
     cursor: str | None = None
-    format: Literal["envelope", "cloudevents"] = "envelope"
+    format: Literal["envelope", "cloudevents"] | None = None
     on_gap: Literal["continue", "fail"] = "continue"
     credit: Annotated[int, Meta(ge=0, le=MAX_CREDIT)] | None = None
     ack_window: Annotated[int, Meta(ge=1, le=MAX_ACK_WINDOW)] | None = None
@@ -175,6 +175,13 @@ def _read_produce(content: bytes, ref: str | None) -> Produce:
     if doubled(content, members):
         raise BadMessage("A field is there twice.", ref)
     return found
+
+
+def format_of(wish: Subscribe, set_before: str) -> Literal["envelope", "cloudevents"]:
+    """Return the format of a subscription; ``set_before`` is that of its ticket, or ``""``."""
+    if set_before == "cloudevents":
+        return "cloudevents"
+    return wish.format or "envelope"
 
 
 def names(operation: Operation) -> tuple[str | None, str | None]:

@@ -24,6 +24,7 @@ HubError                       code                   status
 ├── UnsupportedMedia           unsupported_media_type 415
 ├── IdempotencyKeyReused       idempotency_key_reused 422
 ├── RecordRefused              record_refused         422
+├── UpgradeRequired            upgrade_required       426
 ├── RateLimited                rate_limited           429
 │   ├── TooManyOutstanding     too_many_outstanding   429   WebSocket only
 │   └── QuotaExceeded          quota_exceeded         429
@@ -298,6 +299,14 @@ class IdempotencyKeyReused(HubError):
     code = "idempotency_key_reused"
     status = 422
     title = "The Idempotency-Key was used for another request"
+
+
+class UpgradeRequired(HubError):
+    """The address speaks WebSocket, and the request did not ask for it."""
+
+    code = "upgrade_required"
+    status = 426
+    title = "This is a WebSocket"
 
 
 class RecordRefused(HubError):

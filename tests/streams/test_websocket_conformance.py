@@ -55,6 +55,7 @@ GOOD_UTF8 = (
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "websocket"
+    await receive()
     await websocket.echo(receive, send)
 
 
