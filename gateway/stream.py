@@ -142,11 +142,16 @@ class Streams:
             on_gap_fail=wanted.on_gap_fail,
         )
 
-    def attach(self, opened: Opened, connection: Connection, door: Door) -> Listener:
-        """Return a listener that takes what comes from its seat on; ``Hub.detach`` ends it."""
+    def listener(self, opened: Opened, connection: Connection, door: Door) -> Listener:
+        """Return a listener that takes nothing yet; see ``Hub.attach``."""
         listener = Listener(connection, door, opened.spec, opened.seat, opened.place)
         listener.tokens = opened.tokens
         listener.on_gap_fail = opened.on_gap_fail
+        return listener
+
+    def attach(self, opened: Opened, connection: Connection, door: Door) -> Listener:
+        """Return a listener that takes what comes from its seat on; ``Hub.detach`` ends it."""
+        listener = self.listener(opened, connection, door)
         self.hub.attach(listener)
         return listener
 
@@ -191,8 +196,12 @@ class Streams:
 
     def _fault(self, connection: Connection, alive: Mapping[str, Principal]) -> str | None:
         principal = connection.principal
-        if principal.kind == "key" and principal.id not in alive:
-            return "revoked"
+        if principal.kind == "key":
+            now = alive.get(principal.id)
+            if now is None:
+                return "revoked"
+            left_s = now.expires_at_ms / 1000 - clock.now().timestamp()
+            connection.ends_at(time.monotonic() + left_s, "revoked")
         snapshot = self._snapshot()
         for listener in connection.listeners:
             try:

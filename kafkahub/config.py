@@ -175,6 +175,36 @@ class Config(BaseModel):
         description="Processes that share the rate limits, while Redis cannot count them.",
     )
 
+    stream_heartbeat: float = Field(
+        15,
+        ge=5,
+        le=60,
+        description="Seconds without a write after which a stream gets a heartbeat.",
+    )
+    stream_write_deadline: float = Field(
+        30,
+        ge=1,
+        le=300,
+        description="Seconds a client may take nothing before its stream is closed.",
+    )
+    stream_max_age: float = Field(
+        900,
+        ge=0,
+        le=86_400,
+        description="Seconds after which a stream is rotated, give or take a fifth; 0 for never.",
+    )
+    stream_drain: float = Field(
+        15, ge=0, le=300, description="Seconds over which streams end on SIGTERM."
+    )
+    hub_log_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of records and frames that a web process keeps for its streams.",
+    )
+    hub_catchup_readers: int = Field(
+        2, ge=1, le=16, description="Kafka readers of a web process for streams that are behind."
+    )
+
     metrics_port: int = Field(
         0,
         ge=0,

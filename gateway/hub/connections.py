@@ -205,6 +205,8 @@ class Connections:
 
     def __init__(self) -> None:
         self._open: dict[str, Connection] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -214,9 +216,16 @@ class Connections:
 
     def add(self, connection: Connection) -> None:
         self._open[connection.id] = connection
+        self._empty.clear()
 
     def remove(self, connection: Connection) -> None:
         self._open.pop(connection.id, None)
+        if not self._open:
+            self._empty.set()
+
+    async def until_empty(self) -> None:
+        """Return once none is open."""
+        await self._empty.wait()
 
     def get(self, connection_id: str) -> Connection | None:
         """Return an open connection; None for one that is unknown or gone."""

@@ -76,6 +76,10 @@ class Seats:
         """Return whether some audience has this topic, so that "latest" needs no question."""
         return any(topic in spec.topics for spec in self._homes)
 
+    def topics(self) -> set[str]:
+        """Return the topics of all audiences."""
+        return {topic for spec in self._homes for topic in spec.topics}
+
     def live(self, spec: Spec) -> Tape | None:
         """Return the live tape of an audience, None where there is none any more."""
         home = self._homes.get(spec)

@@ -1,0 +1,194 @@
+"""The bare ASGI application of the wire protocols: its routes, its parts, its drain.
+
+gateway = build(settings)
+await gateway.start()          # at lifespan start-up
+await gateway(scope, receive, send)
+await gateway.stop()
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from gateway.drain import Signals
+from gateway.gate import Gate, most_streams
+from gateway.http import Origins, Porter, Receive, Send
+from gateway.hub.fanout import Hub, Limits
+from gateway.hub.groups import Frames
+from gateway.register import Register
+from gateway.sse import PREFIX, StreamDoor
+from gateway.stream import Streams
+from gateway.tickets import TicketDesk
+from gateway.topology import Topology
+from kafkahub import config, crypto
+from kafkahub.config import Config
+from kafkahub.errors import HubError, Unavailable
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.options import admin_options, reader_options
+from kafkahub.kafka.reader import Reader
+from kafkahub.kafka.record import Record
+from kafkahub.limits.limiter import Limiter
+from subscriptions.authentication import standing
+from subscriptions.live import Snapshot
+from subscriptions.snapshot import SnapshotKeeper, listen_dsn, load
+
+AUTHENTICATION_THREADS = 4
+CHECK_S = 2.0
+"""Time between two looks at the number of partitions, and at how old what we know of rights is."""
+DRAINED_S = 6.0
+"""After the window: what a reader that takes nothing gets, and a little."""
+
+log = structlog.get_logger()
+
+
+class Gateway:
+    """The wire protocols of one process.
+
+    Runs   on the event loop, between ``start`` and ``stop``
+    Owns   the hub, the snapshot of rights, the threads that authenticate, the signal handlers
+    Ends   ``stop``; on SIGTERM ``drain`` comes first
+    """
+
+    def __init__(self, settings: Config, limiter: Limiter, on_drain: Callable[[], None]) -> None:
+        self._settings = settings
+        self._on_drain = on_drain
+        self._pool = ThreadPoolExecutor(AUTHENTICATION_THREADS, thread_name_prefix="authentication")
+        self._keeper = SnapshotKeeper(load, listen_dsn(), self._on_snapshot)
+        self.hub = Hub(self._make_reader, Frames(settings.base_url, record_id), _limits(settings))
+        self.topology = Topology(Admin(admin_options(settings)))
+        ring = crypto.parse_ring(settings.encryption_keys.get_secret_value())
+        self.streams = Streams(self.hub, lambda: self._keeper.current, self.topology, ring)
+        self.desk = TicketDesk(self._pool)
+        self.register = Register(self.hub, listen_dsn(), self._pool, self.desk.forget)
+        self.gate = Gate(limiter.streams, self.register.admit, most_streams())
+        is_secure = settings.base_url.startswith("https://")
+        self.porter = Porter(self._pool, self.desk, is_secure=is_secure)
+        self._door = StreamDoor(
+            self.streams,
+            self.porter,
+            self.gate,
+            base_url=settings.base_url,
+            origins=self.origins,
+            max_age_s=settings.stream_max_age,
+        )
+        self._signals = Signals(self.drain, settings.stream_drain)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._started_s = time.monotonic()
+
+    def origins(self) -> Origins:
+        """Return the page origins that may open streams, by partner."""
+        return self._keeper.current.origins
+
+    def takes(self, path: str) -> bool:
+        """Return whether a path is the gateway's."""
+        return path.startswith(PREFIX)
+
+    async def start(self) -> None:
+        """Begin; what is not there yet, such as PostgreSQL, is waited for behind the scenes."""
+        self._loop = asyncio.get_running_loop()
+        self._started_s = time.monotonic()
+        await self.hub.start()
+        with suppress(Unavailable):  # it goes on trying; until then streams are refused
+            self._keeper.start(deadline_s=0)
+        self.register.start()
+        self._watching = asyncio.create_task(self._watch(), name="gateway")
+        self._signals.install()
+
+    async def stop(self) -> None:
+        """End; streams that are still open are cut."""
+        self._signals.restore()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self.hub.stop()
+        await self.register.stop()
+        await asyncio.to_thread(self._keeper.stop)
+        self.topology.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        await self._door.serve(scope, receive, send)
+
+    async def drain(self, window_s: float) -> None:
+        """End all streams in good order: each at a moment of its own, with where to resume.
+
+        Without streams it takes no time. A reader that takes nothing has some seconds more.
+        """
+        self._on_drain()
+        if len(self.hub.connections) == 0:
+            window_s = 0.0
+        await self.hub.drain(window_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAINED_S):
+                await self.hub.connections.until_empty()
+
+    def _make_reader(self, **hooks: Any) -> Reader:
+        return Reader(reader_options(self._settings), **hooks)
+
+    def _on_snapshot(self, _: Snapshot) -> None:
+        """Look at every stream's right again; called in the keeper's thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _watch(self) -> None:
+        """End streams whose right has gone, soon after the tables say so."""
+        while True:
+            try:
+                async with asyncio.timeout(CHECK_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                self.streams.check_age(max(self._keeper.checked_s, self._started_s))
+                await self._look_for_partitions()
+                continue
+            self._changed.clear()
+            await self._check_rights()
+
+    async def _check_rights(self) -> None:
+        keys = {one.principal.id for one in self.hub.connections}
+        if not keys:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            alive = await loop.run_in_executor(self._pool, standing.alive, keys)
+        except HubError as error:
+            log.warning("gateway.check_failed", reason=error.detail)
+            self._changed.set()  # it changed, and was not looked at
+            await asyncio.sleep(CHECK_S)
+            return
+        self.streams.recheck(alive)
+
+    async def _look_for_partitions(self) -> None:
+        """Tell the hub how many partitions its topics have; new ones are read from the start."""
+        for topic in self.hub.seats.topics():
+            try:
+                self.hub.grow(topic, await self.topology.partitions(topic))
+            except HubError:
+                return  # Kafka is away; the hub tells of that itself
+
+
+def build(settings: Config, limiter: Limiter, on_drain: Callable[[], None]) -> Gateway:
+    """Return the gateway of this process; ``on_drain`` is told when it begins to end."""
+    return Gateway(settings, limiter, on_drain)
+
+
+def record_id(record: Record, partner: str) -> str:
+    """Return the id by which a partner of a filtered grant drops copies of a record."""
+    place = f"{record.topic}|{record.partition}|{record.offset}|{partner}"
+    key = crypto.parse_key(config.load().id_key.get_secret_value())
+    return "evt_" + crypto.digest(key, place.encode()).hex()
+
+
+def _limits(settings: Config) -> Limits:
+    return Limits(
+        log_bytes=settings.hub_log_bytes,
+        catchup_readers=settings.hub_catchup_readers,
+        heartbeat_s=settings.stream_heartbeat,
+        write_deadline_s=settings.stream_write_deadline,
+    )
