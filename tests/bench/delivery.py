@@ -122,13 +122,22 @@ def prepare(topic: str, receiver: Receiver) -> None:
         )
 
 
-def produce(topic: str, count: int, per_second: float | None) -> None:
-    """Write ``count`` records of 1 KB, each with its number and time, at a rate or at once."""
+@contextlib.contextmanager
+def producing() -> Iterator[Any]:
+    """Yield a producer; one for a whole measurement, because its first record is a slow one."""
     from kafkahub import config  # noqa: PLC0415
     from kafkahub.kafka.options import producer_options  # noqa: PLC0415
     from kafkahub.kafka.producer import Producer  # noqa: PLC0415
 
     producer = Producer(producer_options(config.load()))
+    try:
+        yield producer
+    finally:
+        producer.close()
+
+
+def produce(producer: Any, topic: str, count: int, per_second: float | None) -> None:
+    """Write ``count`` records of 1 KB, each with its number and time, at a rate or at once."""
     start = time.monotonic()
     for number in range(count):
         if per_second:
@@ -140,13 +149,13 @@ def produce(topic: str, count: int, per_second: float | None) -> None:
         if number % 5_000 == 4_999:
             producer.flush(30)
     producer.flush(30)
-    producer.close()
 
 
 def bulk(receiver: Receiver, topic: str, count: int, ca_file: Path) -> dict[str, float]:
     """Deliver ``count`` records that wait already; return cost and rate."""
     prepare(topic, receiver)
-    produce(topic, count + 1, None)
+    with producing() as producer:
+        produce(producer, topic, count + 1, None)
     with engine(ca_file) as pid:
         receiver.wait_for(1)
         before = cpu_seconds(pid)
@@ -164,11 +173,11 @@ def bulk(receiver: Receiver, topic: str, count: int, ca_file: Path) -> dict[str,
 def light(receiver: Receiver, topic: str, count: int, ca_file: Path) -> dict[str, Any]:
     """Deliver at 200 records a second; return the report of the receiver."""
     prepare(topic, receiver)
-    with engine(ca_file):
-        produce(topic, WARM_UP, None)
+    with engine(ca_file), producing() as producer:
+        produce(producer, topic, WARM_UP, None)
         receiver.wait_for(WARM_UP)
         receiver.ask("reset")
-        produce(topic, count, 200)
+        produce(producer, topic, count, 200)
         return receiver.wait_for(count)
 
 
