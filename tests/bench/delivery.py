@@ -20,6 +20,7 @@ from typing import Any
 
 import django
 import trustme
+from django.core.management import call_command
 
 PADDING = "x" * 940
 """Makes a record of 1 KB."""
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--light", type=int, default=3_000)
     arguments = parser.parse_args()
     django.setup()
+    call_command("migrate", verbosity=0)
     with tempfile.TemporaryDirectory() as folder:
         authority = trustme.CA()
         certificate, ca_file = Path(folder, "server.pem"), Path(folder, "ca.pem")
