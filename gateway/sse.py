@@ -41,6 +41,7 @@ from gateway.query import (
 from gateway.refusals import is_soft, manner_of, reason_of, refusal, retry_after
 from gateway.stream import Opened, Streams, Wanted
 from kafkahub import clock
+from kafkahub.dispatch import SERVER_SEND
 from kafkahub.errors import (
     HubError,
     MethodNotAllowed,
@@ -67,9 +68,6 @@ HEADERS: Mapping[str, str] = {
     "Vary": "Accept, Origin",
 }
 """Of every stream. The connection closes, so that a reconnect may reach another worker."""
-
-SERVER_SEND = "kafkahub.server_send"
-"""Key of the scope under which the server's own ``send`` stands, for bodies written by hand."""
 
 log = structlog.get_logger()
 

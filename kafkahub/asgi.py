@@ -5,6 +5,11 @@ from urllib.parse import urlsplit
 
 from django.core.asgi import get_asgi_application
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kafkahub.settings")
+django = get_asgi_application()
+
+# ruff: noqa: E402 - what follows imports models, so Django is set up first
+from gateway import app
 from kafkahub import config
 from kafkahub.dispatch import Application
 from kafkahub.kafka.admin import Admin
@@ -15,17 +20,18 @@ from subscriptions import limiting, usage
 
 def build() -> Application:
     """Return the application of this process from its settings."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kafkahub.settings")
     settings = config.load()
     logs.configure("web", settings.log_level)
     admin = Admin(admin_options(settings))
     watch = health.Watch(health.neighbours(settings, lambda: _ask(admin)))
+    limiter = limiting.process_limiter()
     return Application(
-        get_asgi_application(),
+        django,
         watch,
         trusted=settings.trusted_proxies,
         public_host=urlsplit(settings.base_url).hostname or "",
-        companions=(limiting.process_limiter(), usage.process_usage()),
+        companions=(limiter, usage.process_usage()),
+        doors=app.build(settings, limiter, watch.drain),
     )
 
 

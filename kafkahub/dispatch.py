@@ -50,6 +50,29 @@ class Companion(Protocol):
         """End, within some seconds."""
 
 
+class Doors(Protocol):
+    """Wire protocols that speak bare ASGI; see ``gateway.app``."""
+
+    def takes(self, path: str) -> bool:
+        """Return whether a path is theirs."""
+
+    async def start(self) -> None:
+        """Begin; may be called once."""
+
+    async def stop(self) -> None:
+        """End, within some seconds."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or serve one WebSocket."""
+
+
+SERVER_SEND = "kafkahub.server_send"
+"""Key of a door's scope under which the server's own ``send`` stands.
+
+A door that writes bodies by the thousand uses it past the exchange, which needs the head only.
+"""
+
+
 class Application:
     """Dispatches the requests of one web process.
 
@@ -65,8 +88,10 @@ class Application:
         trusted: Networks,
         public_host: str,
         companions: Sequence[Companion] = (),
+        doors: Doors | None = None,
     ) -> None:
         self._django = django
+        self._doors = doors
         self._watch = watch
         self._companions = companions
         self._trusted = trusted
@@ -78,17 +103,20 @@ class Application:
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:
-            # No WebSocket path yet: a close before the handshake is answered with 403.
-            await send({"type": "websocket.close", "code": 1000})
+            await self._websocket(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._watch.start()
         for companion in self._companions:
             companion.start()
+        if self._doors is not None:
+            await self._doors.start()
         log.info("web.started")
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if self._doors is not None:
+            await self._doors.stop()
         for companion in reversed(self._companions):
             companion.stop()
         self._watch.stop()
@@ -101,19 +129,29 @@ class Application:
         if scope["path"] in PROBES:
             await self._probe(scope, send, is_internal=is_internal)
             return
-        request_id = logs.bind_request(header(scope, b"x-request-id"))
-        scope["headers"] = [
-            *((name, value) for name, value in scope["headers"] if name != b"x-request-id"),
-            (b"x-request-id", request_id.encode()),
-        ]
+        request_id = _identify(scope)
         exchange = Exchange(scope, send, request_id)
         try:
             if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MAX_URL_BYTES:
                 await reply(exchange.send, 414, b'{"status":414,"title":"URI Too Long"}')
+            elif self._doors is not None and self._doors.takes(scope["path"]):
+                await self._doors({**scope, SERVER_SEND: send}, receive, exchange.send)
             else:
                 await self._django(scope, receive, exchange.send)
         finally:
             exchange.tell()
+            logs.unbind_request()
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket; on a path that is nobody's, its handshake gets 403."""
+        if self._doors is None or not self._doors.takes(scope["path"]):
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        scope["client"], scope["headers"] = as_trusted(scope, self._trusted)
+        _identify(scope)
+        try:
+            await self._doors(scope, receive, send)
+        finally:
             logs.unbind_request()
 
     async def _probe(self, scope: Scope, send: Send, *, is_internal: bool) -> None:
@@ -168,6 +206,16 @@ class Exchange:
             body_bytes=self._body_bytes,
             address=self._scope["client"][0] if self._scope.get("client") else None,
         )
+
+
+def _identify(scope: Scope) -> str:
+    """Bind the id of a request or WebSocket to its log lines, and put it into its headers."""
+    request_id = logs.bind_request(header(scope, b"x-request-id"))
+    scope["headers"] = [
+        *((name, value) for name, value in scope["headers"] if name != b"x-request-id"),
+        (b"x-request-id", request_id.encode()),
+    ]
+    return request_id
 
 
 def header(scope: Mapping[str, Any], name: bytes) -> str | None:

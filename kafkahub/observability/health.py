@@ -121,8 +121,12 @@ class Watch:
             self._threads.append(thread)
             thread.start()
 
-    def stop(self) -> None:
+    def drain(self) -> None:
+        """Tell probes that this process takes no new work."""
         self.is_draining = True
+
+    def stop(self) -> None:
+        self.drain()
         self._ended.set()
         for thread in self._threads:
             thread.join(DRAIN_DEADLINE_S)

@@ -10,8 +10,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from gateway.server import GuardedProtocol
 from kafkahub.observability import metrics
 
-DRAIN_S = 3
-"""Seconds that running requests get at the end."""
+DRAIN_S = 10
+"""Seconds that running requests get at the end, after streams have been drained."""
+BACKLOG = 4_096
+"""Connections that wait to be accepted: after a deploy all streams come back at once."""
 
 MAX_PORT = 65_535
 
@@ -43,6 +45,7 @@ class Command(BaseCommand):
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=DRAIN_S,
+            backlog=BACKLOG,
         )
 
 
