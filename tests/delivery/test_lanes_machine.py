@@ -55,7 +55,7 @@ class Durable:
     epoch: int = 0
     checkpoint: int = 0
     lanes: dict[str, tuple[str, int]] = field(
-        default_factory=lambda: dict.fromkeys(NAMES, ("behind", 0))
+        default_factory=lambda: dict.fromkeys(NAMES, ("live", 0)) | {NAMES[0]: ("behind", 0)}
     )
     settled: set[Owed] = field(default_factory=set)
 
@@ -144,8 +144,6 @@ class LanesAndFloors(RuleBasedStateMachine):
         self.position = until
         self.rig.post(inbox.Fed(PLACE, hits, until))
 
-    @precondition(lambda self: self.rig.asks)
-    @rule(number=st.integers(1, 6))
     def answer_backlog(self, number: int) -> None:
         ask = self.rig.asks.pop(0)
         until = min(ask.offset + min(number, ask.room), max(self.log, ask.offset))
@@ -159,7 +157,23 @@ class LanesAndFloors(RuleBasedStateMachine):
 
     # Requests.
 
-    @rule(number=st.integers(1, 4))
+    @rule(number=st.integers(1, 6), statuses=st.lists(st.sampled_from(STATUSES), max_size=5))
+    def work(self, number: int, statuses: list[int]) -> None:
+        """Bring records, send, and let some of what is out land."""
+        self.append(number, is_read=True)
+        self.send(number)
+        for status in statuses[: len(self.out)]:
+            self.land_one(self.out.pop(0), status)
+
+    @rule(number=st.integers(1, 6))
+    def bring_from_the_backlog(self, number: int) -> None:
+        """Let every lane that is behind come nearer, and send."""
+        self.rig.tick()
+        for _ in range(len(self.rig.asks)):
+            self.answer_backlog(number)
+        self.send(number)
+
+    @rule(number=st.integers(1, 6))
     def send(self, number: int) -> None:
         for request in self.rig.take(number):
             owed = owed_of(request)
@@ -207,13 +221,22 @@ class LanesAndFloors(RuleBasedStateMachine):
         self.durable.apply(batch)
         self.rig.post(inbox.Committed(batch.number, frozenset()))
 
-    @rule(is_behind_the_commit=st.booleans())
-    def crash(self, is_behind_the_commit: bool) -> None:
-        if is_behind_the_commit and self.rig.batches:
-            self.durable.apply(self.rig.batches.pop())
-        self.begin()
+    # One rule for all of them: each throws away what the steps before have built up.
+    @rule(
+        kind=st.sampled_from(["crash", "crash behind the commit", "lose", "hand over"]),
+        statuses=st.lists(st.sampled_from(STATUSES), max_size=4),
+        meanwhile=st.sampled_from([None, *NAMES]),
+    )
+    def disturb(self, kind: str, statuses: list[int], meanwhile: str | None) -> None:
+        if kind == "lose":
+            self.lose_and_claim_again()
+        elif kind == "hand over":
+            self.hand_over_and_claim_again(statuses, meanwhile)
+        else:
+            if kind != "crash" and self.rig.batches:
+                self.durable.apply(self.rig.batches.pop())
+            self.begin()
 
-    @rule()
     def lose_and_claim_again(self) -> None:
         """A rebalance that came too late to finish: what is out lands in a partition given up."""
         self.rig.post(inbox.Lost([PLACE]))
@@ -225,7 +248,6 @@ class LanesAndFloors(RuleBasedStateMachine):
         self.rig.asks.clear()
         self.claim()
 
-    @rule(statuses=st.lists(st.sampled_from(STATUSES)), meanwhile=st.sampled_from([None, *NAMES]))
     def hand_over_and_claim_again(self, statuses: list[int], meanwhile: str | None) -> None:
         """A rebalance in good order; a subscription may be paused or resumed in the midst of it."""
         revoked = inbox.Revoked([PLACE])
