@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Protocol
@@ -13,14 +13,20 @@ from gateway.hub.connections import Connection
 from kafkahub.errors import Overloaded, QuotaExceeded, RateLimited
 from kafkahub.limits.gcra import Meter, Rate
 from kafkahub.limits.headers import Refusal
+from kafkahub.limits.policies import ADDRESS, KEY
 from subscriptions.authentication.tickets import Ticket
 from subscriptions.grants import Principal
 
 MAX_STREAMS = 10_000
+OPENS: Mapping[str, tuple[float, float]] = {KEY: (0.1, 0.5), ADDRESS: (0.2, 1.0)}
+"""Opens a second, and at once after a rest, for each stream that may be open.
+
+With the standard caps of 100 these are 10/s and 50 for a key, 20/s and 100 for an address; whoever
+has a plan with more streams needs to bring them back in the same time.
+"""
 FILES_LEFT = 512
 """Open files kept for everything that is no stream."""
-PER_KEY = Rate(10, 50)
-PER_ADDRESS = Rate(20, 100)
+
 IPV6_BITS = 64
 """One customer of a provider has all of these addresses."""
 
@@ -50,16 +56,14 @@ class Gate:
     most: int = MAX_STREAMS
     now_s: Callable[[], float] = time.monotonic
     open: int = 0
-    _keys: Meter = field(default_factory=lambda: Meter(PER_KEY))
-    _addresses: Meter = field(default_factory=lambda: Meter(PER_ADDRESS))
+    _meters: dict[Rate, Meter] = field(default_factory=dict)
 
     def admit(self, principal: Principal, address: str) -> None:
         """Count one more; raises RateLimited, QuotaExceeded or Overloaded, and counts nothing."""
         if self.open >= self.most:
             raise Overloaded("This server has as many streams as it can.")
         place = network_of(address)
-        now_s = self.now_s()
-        wait_s = max(self._keys.take(principal.id, now_s), self._addresses.take(place, now_s))
+        wait_s = self._wait_s(principal, place)
         if wait_s:
             text = "Streams are opened too fast; wait between two attempts."
             raise RateLimited(text, retry_after_s=int(wait_s) + 1)
@@ -70,6 +74,19 @@ class Gate:
                 text, retry_after_s=refusal.retry_after_s, violated=refusal.policies
             )
         self.open += 1
+
+    def _wait_s(self, principal: Principal, place: str) -> float:
+        """Return the seconds until one more may be opened; 0.0 for now."""
+        now_s = self.now_s()
+        waits = [0.0]
+        for scope, cap in principal.limits.streams.items():
+            if scope in OPENS:
+                per_s, burst = OPENS[scope]
+                rate = Rate(cap * per_s, max(1, int(cap * burst)))
+                meter = self._meters.setdefault(rate, Meter(rate))
+                name = f"key:{principal.id}" if scope == KEY else f"address:{place}"
+                waits.append(meter.take(name, now_s))
+        return max(waits)
 
     def leave(self, principal: Principal, address: str) -> None:
         """Take back what ``admit`` counted."""

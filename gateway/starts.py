@@ -124,11 +124,10 @@ class Finder:
         for topic in topics:
             found = await self._offsets(topic)
             offsets |= {(topic.name, number): offset for number, offset in found.items()}
-        now_ms = int(clock.now().timestamp() * 1000)
         return Found(
             cluster=self.cluster,
             offsets=offsets,
-            time_ms=self.given.time_ms if isinstance(self.given, Cursor) else now_ms,
+            time_ms=self._time_ms(),
             gaps=tuple(self.gaps),
             ends=Ends(
                 {(topic.name, number): low for topic in topics for number, low in topic.lows()},
@@ -136,6 +135,18 @@ class Finder:
             ),
             tags={topic.name: (tag(topic.name), topic.epoch) for topic in topics},
         )
+
+    def _time_ms(self) -> int:
+        """Return up to when records were handed out before: 0 is the safe answer."""
+        if isinstance(self.given, Cursor):
+            return self.given.time_ms
+        match self.start:
+            case Latest() if self.given is None:
+                return int(clock.now().timestamp() * 1000)
+            case Since(unix_ms) if self.given is None:
+                return unix_ms
+            case _:
+                return 0
 
     async def _look(self, name: str) -> _Topic:
         """Ask for the ends; freshly where they decide, from memory where a cursor does.

@@ -171,7 +171,8 @@ class Hub:
         live = self.seats.live(listener.spec) or listener.tape
         lag = listener.here.behind(live.place.offsets)
         now = clock.now()
-        age_s = max(0.0, now.timestamp() - listener.here.time_ms / 1000) if lag else 0.0
+        time_ms = listener.here.time_ms if lag else 0  # 0 also where nothing was handed out yet
+        age_s = max(0.0, now.timestamp() - time_ms / 1000) if time_ms else 0.0
         state: State = "catching_up" if lag else "live"
         return Beat(
             time=clock.rfc3339(now),

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -32,11 +32,13 @@ log = structlog.get_logger()
 class Bounds:
     """What one read returns at most.
 
-    max_bytes  of keys and values; a record above it by itself is returned all the same
+    max_bytes    of keys and values; a record above it by itself is returned all the same
+    marks_large  such a record does not count, for it is only told of; else it comes alone
     """
 
     max_records: int
     max_bytes: int
+    marks_large: bool = False
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class Haul:
     def take(self, record: Record, bounds: Bounds) -> bool:
         """Add a record; return False when it does not fit any more."""
         size = size_of(record)
+        if size > bounds.max_bytes and bounds.marks_large:
+            size = 0
         if len(self.records) >= bounds.max_records:
             return False
         if self.records and self.bytes + size > bounds.max_bytes:
@@ -141,7 +145,11 @@ class Reads:
     async def _from_kafka(self, parts: Iterable[Part], bounds: Bounds, haul: Haul) -> None:
         done = self._loop.create_future()
         offsets = {part: haul.after[part] for part in parts}
-        left = Bounds(bounds.max_records - len(haul.records), bounds.max_bytes - haul.bytes)
+        left = replace(
+            bounds,
+            max_records=bounds.max_records - len(haul.records),
+            max_bytes=bounds.max_bytes - haul.bytes,
+        )
         job = _Job(offsets, left, self._loop, done)
         try:
             self._jobs.put_nowait(job)
