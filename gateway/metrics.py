@@ -20,7 +20,9 @@ bytes_sent = metrics.counter(
 )
 records_read = metrics.counter("stream_records_total", "Records read for listeners, once each.")
 gaps = metrics.counter("stream_gaps_total", "Gaps announced to listeners.", ["reason"])
-pauses = metrics.counter("stream_send_paused_total", "Times a transport had no room.")
+pauses = metrics.counter(
+    "stream_send_paused_total", "Times a transport had no room.", ["transport"]
+)
 open_seconds = metrics.histogram(
     "stream_open_seconds", "From a request for a stream to its first byte."
 )
