@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from gateway import objects
+from gateway import objects, received
 from kafkahub.kafka.record import Record
 from subscriptions.live import LiveTopic
 
 Format = Literal["envelope", "raw", "cloudevents"]
-Text = Literal["sse", "ndjson", "object"]
+Text = Literal["sse", "ndjson", "object", "protobuf"]
 State = Literal["live", "catching_up", "stalled"]
 Action = Literal["reconnect", "backoff", "stop"]
 Message = Mapping[str, Any]
@@ -30,7 +30,8 @@ _encode = msgspec.json.encode
 class Style(NamedTuple):
     """How records are written for one kind of listener; the key under which frames are shared.
 
-    text         ``object`` is the bare JSON, for doors that join objects in their own way
+    text         ``object`` is the bare JSON, for doors that join objects in their own way;
+                 ``protobuf`` an entry of gRPC's events, for which the format does not matter
     hides_place  True under a filtered grant: no partition and no offset anywhere
     """
 
@@ -159,6 +160,8 @@ def frame(
     source     address of the topic, for CloudEvents
     record_id  the partner's id of the record, needed where the style hides its place
     """
+    if style.text == "protobuf":
+        return received.received(record, record_id)
     if style.format == "raw":
         return _raw(record)
     if style.format == "cloudevents":
@@ -170,7 +173,7 @@ def frame(
             return b"data: %b\n\n" % content
         case "ndjson":
             return b'{"type":"message",%b\n' % content[1:]
-        case "object":
+        case "object" | "protobuf":
             return content
 
 
