@@ -5,7 +5,7 @@ thousand of them cost no queue and no copy: whoever stands at the same number ge
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -23,10 +23,17 @@ from subscriptions.live import LiveTopic
 
 WRITE_BYTES = 256 * 1024
 """Bytes joined into one write at most; with the kernel's buffer a connection stays below 1 MiB."""
-FRAME_BYTES: Mapping[str, int] = {"sse": 1_572_864, "ndjson": 1_572_864, "object": 655_360}
+FRAME_BYTES: Mapping[str, int] = {
+    "sse": 1_572_864,
+    "ndjson": 1_572_864,
+    "object": 655_360,
+    "protobuf": 1_572_864,
+}
 """Largest frame by text; a record above is announced as a gap. A WebSocket cannot slice."""
 MAX_RECORDS = 1_000
 """Records joined into one write at most."""
+MAX_EVENTS: Mapping[str, int] = {"protobuf": 500}
+"""The same for texts that are promised fewer."""
 MAX_WRITES = 8
 """Joined writes a tape remembers: those at its end are shared by nearly all listeners."""
 
@@ -260,6 +267,15 @@ class Tape:
             return self._joined(seq, skip, door, max_records)
         return found
 
+    def sizes(self, seq: int, skip: int) -> Iterator[int]:
+        """Yield the bytes of key and value of each record from a place on, up to a gap."""
+        for batch in islice(self._batches, seq - self.first, None):
+            if batch.gap is not None:
+                return
+            for entry in islice(batch.entries, skip, None):
+                yield len(entry.record.key or b"") + len(entry.record.value or b"")
+            skip = 0
+
     def _joined(self, seq: int, skip: int, door: Door, max_records: int | None) -> Write:
         head = self._batches[seq - self.first]
         if head.gap is not None:
@@ -277,7 +293,8 @@ class Tape:
         """Return what goes into one write, and where it ends."""
         runs: list[Run] = []
         size = 0
-        left = MAX_RECORDS if max_records is None else min(max_records, MAX_RECORDS)
+        left = MAX_EVENTS.get(self._batches[seq - self.first].style.text, MAX_RECORDS)
+        left = left if max_records is None else min(max_records, left)
         for batch in islice(self._batches, seq - self.first, None):
             if batch.gap is not None or not left or (runs and size + batch.size > WRITE_BYTES):
                 break

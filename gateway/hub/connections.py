@@ -8,16 +8,23 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from gateway.frames import RULES, Action, Door, Message
 from gateway.hub.audience import Place, Spec, Tape, Tokens, Write
-from gateway.hub.transport import Outlet
 from kafkahub import ids
 from subscriptions.grants import Principal
 
 Waiter = asyncio.Task[None]
 """The task that waits for room on a connection that has none."""
+
+
+class Outlet(Protocol):
+    """The sending side of a connection: of ASGI in ``transport``, of gRPC beside its door."""
+
+    def offer(self, message: Message) -> bool: ...
+    async def send(self, message: Message) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Ending(NamedTuple):
@@ -50,7 +57,8 @@ class Listener:
     spec         its audience
     tape, seq    where it stands; ``skip`` entries of that batch it has had
     place        behind the last byte written: where it resumes
-    allowance    records it may still get; None for no limit (WebSocket credits)
+    allowance    records it may still get; None for no limit (credits of WebSocket and gRPC)
+    bytes_left   bytes of keys and values likewise; one record may exceed them
     on_gap_fail  a gap ends the connection
     on_written   told of each write after it was taken; None for nobody
     """
@@ -58,6 +66,7 @@ class Listener:
     __slots__ = (
         "allowance",
         "bytes",
+        "bytes_left",
         "connection",
         "door",
         "on_gap_fail",
@@ -82,10 +91,26 @@ class Listener:
         self.tokens: Tokens = seat.tape.tokens
         self.place = place
         self.allowance: int | None = None
+        self.bytes_left: int | None = None
         self.on_gap_fail = False
         self.on_written: Callable[[Listener, Write], None] | None = None
         self.records = 0
         self.bytes = 0
+
+    @property
+    def room(self) -> int | None:
+        """Records that it may get now; None for no limit."""
+        if self.bytes_left is None:
+            return self.allowance
+        if self.bytes_left <= 0:
+            return 0
+        count, size = 0, 0
+        for each in self.tape.sizes(self.seq, self.skip):
+            count, size = count + 1, size + each
+            if size >= self.bytes_left:
+                break
+        most = max(1, count)  # a gap has no size, and may go out
+        return most if self.allowance is None else min(most, self.allowance)
 
     @property
     def here(self) -> Place:

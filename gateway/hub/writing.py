@@ -7,6 +7,7 @@ without room gets a task, which waits for it.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import structlog
 
@@ -26,6 +27,9 @@ PIECE_S = 0.005
 """Longest piece of a flush; then other connections and requests get their turn."""
 CLOSING_S = 5.0
 """How long a closing is offered to a reader that takes nothing; then the connection is cut."""
+
+SLICED = frozenset({"sse", "ndjson"})
+"""Texts of which a write may be cut anywhere: their doors send one long body."""
 
 log = structlog.get_logger()
 
@@ -130,7 +134,12 @@ class Writer:
         if seq < tape.first:
             self._lag(listener)
             return
-        write = tape.write(seq, listener.skip, listener.door, listener.allowance)
+        room = listener.room
+        if room == 0:
+            return
+        write = tape.write(seq, listener.skip, listener.door, room)
+        if listener.bytes_left is not None:
+            listener.bytes_left -= sum(islice(tape.sizes(seq, listener.skip), write.records))
         if len(write.payload) > WRITE_BYTES or not connection.outlet.offer(write.message):
             self._hold(listener, write)
         else:
@@ -179,7 +188,7 @@ class Writer:
         """Write one message once there is room; a large one in slices, each when there is."""
         connection = listener.connection
         deadline_s = self._write_deadline_s
-        messages = _slices(write, can_slice=listener.door.text != "object")
+        messages = _slices(write, can_slice=listener.door.text in SLICED)
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 for message in messages:
