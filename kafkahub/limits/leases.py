@@ -166,6 +166,7 @@ class Leases:
 
     def start(self, ledger: Ledger, streams: Streams) -> None:
         run = functools.partial(self._run, ledger, streams)
+        self._wake.set()  # the first turn finds out who else lives
         self._thread = threading.Thread(target=run, name="limits", daemon=True)
         self._thread.start()
 

@@ -7,7 +7,7 @@ A door calls ``admit`` at the start of a request, ``charge`` for what it learns 
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from kafkahub.limits import headers, policies
@@ -56,22 +56,35 @@ class Recent(Generic[Value]):
         return len(self._young) + len(self._old)
 
 
-class Tally:
-    """The buckets of one principal, of a principal on one topic, or of an address.
+class Tally(dict[str, tuple[Bucket, ...]]):
+    """By policy, the buckets that are charged together for one principal, topic or address.
 
-    of  by policy, all that are charged together
+    Filled as policies are used: most names use one or two of them.
     """
 
-    __slots__ = ("limits", "of", "told")
+    __slots__ = ("_fill", "limits", "name", "payer", "told")
 
-    def __init__(self, limits: Limits, of: dict[str, tuple[Bucket, ...]]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        payer: Limited | None,
+        name: str,
+        fill: "Callable[[Tally, str], tuple[Bucket, ...]]",
+    ) -> None:
+        """``payer``: None for an address; ``name``: the topic or "", or the address."""
+        super().__init__()
         self.limits = limits
-        self.of = of
-        self.told: dict[tuple[str, ...], str] = {}
+        self.payer = payer
+        self.name = name
+        self.told: dict[tuple[str, ...], str] | None = None
         """``RateLimit-Policy`` by the policies it names; made once."""
+        self._fill = fill
+
+    def __missing__(self, policy: str) -> tuple[Bucket, ...]:
+        found = self[policy] = self._fill(self, policy)
+        return found
 
 
-NOBODY = Limits({policies.ADDRESS: {policies.ANONYMOUS: policies.ANONYMOUS_RATE}}, {})
 ANONYMOUS_REQUEST: tuple[tuple[str, int], ...] = ((policies.ANONYMOUS, 1),)
 
 
@@ -83,6 +96,7 @@ class Limiter:
     Ends   ``stop``; then, and before ``start``, it keeps to this process's share
 
     processes  assumed to share the limits until they are counted
+    kept       names kept in memory at most
     """
 
     def __init__(
@@ -90,6 +104,7 @@ class Limiter:
         url: str,
         *,
         processes: int,
+        kept: int = MAX_TALLIES,
         monotonic_s: Callable[[], float] = time.monotonic,
         on_away: Callable[[bool], None] = lambda _: None,
         on_refusal: Callable[[Refusal], None] = lambda _: None,
@@ -99,9 +114,10 @@ class Limiter:
         self._on_refusal = on_refusal
         self._leases = Leases(url, self._company, monotonic_s=monotonic_s, on_away=on_away)
         self._lock = threading.Lock()
-        self._tallies: Recent[Tally] = Recent(MAX_TALLIES)
+        self._tallies: Recent[Tally] = Recent(kept)
         self._buckets: weakref.WeakValueDictionary[str, Bucket] = weakref.WeakValueDictionary()
         self._due: list[Bucket] = []
+        self._filling = self._fill
         self.streams = OpenStreams(self._company, self._leases.ring)
 
     def start(self) -> None:
@@ -131,15 +147,15 @@ class Limiter:
                 tally, charges = self._tally_of(address), ANONYMOUS_REQUEST
             else:
                 tally, charges = self._tally(principal, cost.topic), cost.charges
-            company, of = self._company, tally.of
+            company = self._company
             for policy, count in charges:
-                for bucket in of[policy]:
+                for bucket in tally[policy]:
                     if (bucket.units < count or now_s >= bucket.ends_s) and bucket.wait_s(
                         count, now_s, company
                     ):
                         return self._refuse(tally, charges, now_s)
             for policy, count in charges:
-                for bucket in of[policy]:
+                for bucket in tally[policy]:
                     if bucket.charge(count, now_s, company) and not bucket.is_due:
                         self._mark(bucket)
         return None
@@ -155,7 +171,7 @@ class Limiter:
         with self._lock:
             tally = self._tally(principal, cost.topic)
             for policy, count in cost.charges:
-                for bucket in tally.of[policy]:
+                for bucket in tally[policy]:
                     if bucket.charge(count, now_s, self._company) and not bucket.is_due:
                         self._mark(bucket)
                     if bucket.units < 0 or self._company.is_away:
@@ -178,9 +194,9 @@ class Limiter:
         """
         with self._lock:
             tally = self._tally(principal, "")
-            if any(self._wait_s(bucket, count) for bucket in tally.of[policy]):
+            if any(self._wait_s(bucket, count) for bucket in tally[policy]):
                 return self._refuse(tally, ((policy, count),), self._monotonic_s())
-        for bucket in tally.of[policy]:
+        for bucket in tally[policy]:
             if not self._take_one(bucket, count):
                 with self._lock:
                     return self._refuse(tally, ((policy, count),), self._monotonic_s())
@@ -192,7 +208,9 @@ class Limiter:
         names = tuple(policy for policy, _ in cost.charges)
         with self._lock:
             tally = self._tally(principal, cost.topic)
-            standings = [_standing(name, tally.of[name], now_s) for name in names if tally.of[name]]
+            standings = [_standing(name, tally[name], now_s) for name in names if tally[name]]
+        if tally.told is None:
+            tally.told = {}
         told = tally.told.get(names)
         if told is None:
             told = headers.policy_value((each.policy, each.rate) for each in standings)
@@ -225,7 +243,7 @@ class Limiter:
         """Return all that is used up, and the longest wait of it."""
         waits: dict[str, float] = {}
         for policy, count in charges:
-            for bucket in tally.of[policy]:
+            for bucket in tally[policy]:
                 wait_s = bucket.wait_s(count, now_s, self._company)
                 if wait_s:
                     waits[policy] = max(wait_s, waits.get(policy, 0.0))
@@ -250,36 +268,23 @@ class Limiter:
         key = (principal.id, topic) if topic else principal.id
         tally = self._tallies.get(key)
         if tally is None or tally.limits is not limits:
-            tally = Tally(limits, dict(self._buckets_of(principal, topic)))
+            tally = Tally(limits, principal, topic, self._filling)
             self._tallies.put(key, tally)
         return tally
 
     def _tally_of(self, address: str) -> Tally:
         tally = self._tallies.get(("", address))
         if tally is None:
-            bucket = self._bucket(policies.ANONYMOUS, f"address:{address}", policies.ANONYMOUS_RATE)
-            tally = Tally(NOBODY, {policies.ANONYMOUS: (bucket,)})
+            tally = Tally(policies.NOBODY, None, address, self._filling)
             self._tallies.put(("", address), tally)
         return tally
 
-    def _buckets_of(
-        self, principal: Limited, topic: str
-    ) -> Iterator[tuple[str, tuple[Bucket, ...]]]:
-        names = {
-            policies.KEY: f"key:{principal.id}",
-            policies.TOPIC: f"topic:{principal.id}:{topic}" if topic else "",
-            policies.PARTNER: f"partner:{principal.partner}",
-            policies.DEPLOYMENT: "deployment",
-        }
-        for policy in policies.POLICIES:
-            yield (
-                policy,
-                tuple(
-                    self._bucket(policy, name, rate)
-                    for scope, name in names.items()
-                    if name and (rate := principal.limits.rate(scope, policy)) is not None
-                ),
-            )
+    def _fill(self, tally: Tally, policy: str) -> tuple[Bucket, ...]:
+        return tuple(
+            self._bucket(policy, _name(scope, tally), rates[policy])
+            for scope, rates in tally.limits.rates.items()
+            if policy in rates and (scope != policies.TOPIC or tally.name)
+        )
 
     def _bucket(self, policy: str, name: str, rate: Rate) -> Bucket:
         """Return the one bucket of this name that this process has."""
@@ -319,6 +324,18 @@ class Limiter:
             for bucket in due:
                 bucket.is_due = False
                 bucket.book_alone(now_s, self._company)
+
+
+def _name(scope: str, tally: Tally) -> str:
+    """Return the name of whom a scope charges, as Redis knows it."""
+    payer = tally.payer
+    if payer is None:
+        return f"{scope}:{tally.name}"
+    if scope == policies.DEPLOYMENT:
+        return scope
+    if scope == policies.PARTNER:
+        return f"{scope}:{payer.partner}"
+    return f"{scope}:{payer.id}:{tally.name}" if scope == policies.TOPIC else f"{scope}:{payer.id}"
 
 
 def _standing(policy: str, buckets: Sequence[Bucket], now_s: float) -> Standing:

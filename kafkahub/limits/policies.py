@@ -69,10 +69,6 @@ class Limits:
     rates: Mapping[str, Mapping[str, Rate]]
     streams: Mapping[str, int]
 
-    def rate(self, scope: str, policy: str) -> Rate | None:
-        """Return what a scope is held to, or None for no limit."""
-        return self.rates.get(scope, {}).get(policy)
-
 
 class Limited(Protocol):
     """Whoever pays: a principal, by what this package needs of it."""
@@ -106,6 +102,10 @@ def _compiled(rules: tuple[Rule, ...]) -> Limits:
 
 STANDARD: Final = limits()
 """What holds without any plan."""
+
+
+NOBODY: Final = Limits({ADDRESS: {ANONYMOUS: ANONYMOUS_RATE}}, {})
+"""What a request without an accepted credential is held to."""
 
 
 @dataclass(frozen=True, slots=True)
