@@ -11,7 +11,7 @@ STACK := $(PYTHON) -m kafkahub.devstack
 MADE_UP := $(STACK) settings --
 TESTS ?=
 
-.PHONY: help dev test check lock bench-delivery
+.PHONY: help dev test check lock bench-delivery bench-streams
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ check: .venv/installed ## lint, types, layers, migrations, settings of productio
 
 bench-delivery: .venv/installed ## measure the delivery engine on real Kafka; the last line is JSON
 	@$(STACK) run -- $(PYTHON) tests/bench/delivery.py
+
+bench-streams: .venv/installed ## measure live streams on real Kafka; needs cc; the last line is JSON
+	@$(STACK) run -- $(PYTHON) -m tests.bench.streams
 
 lock: .venv/installed ## pin requirements/*.in to exact versions with hashes
 	@export UV_PYTHON_DOWNLOADS=never
