@@ -20,6 +20,7 @@ from delivery.lanes import Delivery
 from delivery.outcome import OutcomeClass, classify, name_of
 from delivery.request import Request
 from delivery.retry import kept, next_delay_s, retry_after
+from delivery.standings import Cursors
 from delivery.window import Turns, Window
 from kafkahub import clock
 from kafkahub.egress.curl import Answer
@@ -85,6 +86,7 @@ class Dispatcher:
         *,
         turns: Turns,
         outcomes: Outcomes,
+        cursors: Cursors,
         seed: int,
     ) -> None:
         self._board = board
@@ -92,6 +94,7 @@ class Dispatcher:
         self._outside = outside
         self._turns = turns
         self._outcomes = outcomes
+        self._cursors = cursors
         self._random = random.Random(seed)  # noqa: S311 - jitter and trace ids, no secrets
         self._inbox: deque[inbox.Note] = deque()
         self._committing: Batch | None = None
@@ -194,6 +197,7 @@ class Dispatcher:
                 self._body(delivery),
                 unix_s=clock.unix_seconds(),
                 random_bits=self._random.getrandbits(TRACE_BITS),
+                cursor=self._cursors.of(delivery),
             )
         except request.Unsendable as fault:
             self._board.settle(delivery)

@@ -21,6 +21,7 @@ from delivery.forms import Naming
 from delivery.inbox import Place
 from delivery.redelivery import Redelivery
 from delivery.sender import Sender
+from delivery.standings import Cursors, StandingsKeeper
 from delivery.window import Turns
 from kafkahub import crypto
 from kafkahub.config import Config
@@ -45,8 +46,8 @@ log = structlog.get_logger()
 class Engine:
     """From Kafka records to acknowledged webhooks.
 
-    Runs   threads for the consumer, the sender (with the dispatcher), the checkpoint, the backlog
-           and redelivery, beside those of the snapshot keeper and the resolver
+    Runs   threads for the consumer, the sender (with the dispatcher), the checkpoint, the backlog,
+           redelivery and the standings, beside those of the snapshot keeper and the resolver
     Owns   everything that it builds; made after fork
     Ends   ``stop``. When a thread dies ``on_failure`` is called and the process shall end: a
            fresh engine starts from what is durable
@@ -69,6 +70,7 @@ class Engine:
         self._consumer: Consumer
         self._backlog: Backlog
         self._redelivery: Redelivery
+        self._standings: StandingsKeeper
         self.is_running = threading.Event()
         """Set once every thread runs."""
 
@@ -91,7 +93,7 @@ class Engine:
             drain = inbox.Drain()
             self._post(drain)
             is_clean = drain.done.wait(deadline_s)
-            for part in (self._consumer, self._backlog, self._redelivery):
+            for part in (self._consumer, self._backlog, self._redelivery, self._standings):
                 part.stop()
             self._join(("consumer", "backlog", "redelivery"), until)
             self._sender.stop()
@@ -112,6 +114,7 @@ class Engine:
         self._spawn("checkpoint", self._checkpoint.run)
         self._spawn("backlog", self._backlog.run)
         self._spawn("redelivery", self._redelivery.run)
+        self._spawn("standings", self._standings.run)
         self._spawn("consumer", self._consumer.run)
         self.is_running.set()
         log.info("engine.started", owner=str(self.owner))
@@ -140,6 +143,7 @@ class Engine:
             Outside(commit=self._commit, drop=self._drop),
             turns=turns,
             outcomes=outcomes,
+            cursors=Cursors(naming.cluster, lambda: self._standings.current),
             seed=secrets.randbits(64),
         )
         self._sender = Sender.of(config, self._dispatcher)
@@ -155,6 +159,9 @@ class Engine:
             snapshot=self._snapshot,
             down=lambda: self._dispatcher.down,
             post=self._post,
+        )
+        self._standings = StandingsKeeper(
+            self._connect, Admin(options.admin_options(config)), self._snapshot
         )
         self._consumer = Consumer(
             self.owner,

@@ -14,6 +14,8 @@ from kafkahub.kafka.record import Record
 if TYPE_CHECKING:
     from delivery.ledger import ParkedRow
     from delivery.request import LaneForm
+    from delivery.standings import Standings
+    from subscriptions.cursor import Prepared
 
 RECORD_BYTES = 512
 """What a queued record weighs besides its value: objects, key, headers; measured roughly."""
@@ -122,6 +124,7 @@ class Lane:
 
     debt    floor of what the backlog reader fed; None when nothing of it is left
     ahead   offsets that were settled before a crash and are not sent again
+    is_mixed  whether ``in_flight`` may be out of order: something given back went out again
     """
 
     __slots__ = (
@@ -132,15 +135,18 @@ class Lane:
         "in_flight",
         "is_dirty",
         "is_granted",
+        "is_mixed",
         "is_ready",
         "live_from",
         "partition",
         "pass_number",
+        "prepared",
         "queue",
         "queued_bytes",
         "read_offset",
         "reason",
         "returned",
+        "standings",
         "state",
     )
 
@@ -152,7 +158,7 @@ class Lane:
         self.reason = ""
         self.queue: deque[Delivery] = deque()
         self.returned: deque[Delivery] = deque()
-        self.in_flight: set[Delivery] = set()
+        self.in_flight: dict[Delivery, None] = {}
         self.queued_bytes = 0
         self.live_from = partition.floor.next_offset
         self.read_offset = 0
@@ -161,6 +167,9 @@ class Lane:
         self.is_granted = False
         self.is_ready = False
         self.is_dirty = False
+        self.is_mixed = False
+        self.standings: Standings | None = None
+        self.prepared: Prepared | None = None
         self.full_since: float | None = None
 
     # What the shared reader and the backlog reader bring.
@@ -259,12 +268,14 @@ class Lane:
             return None
         if self.returned:
             delivery = self.returned.popleft()
+            self.is_mixed = True
         elif self.queue:
             delivery = self.queue.popleft()
+            self.is_mixed = self.is_mixed and bool(self.in_flight)
         else:
             return None
         self.queued_bytes -= delivery.weight
-        self.in_flight.add(delivery)
+        self.in_flight[delivery] = None
         self.partition.in_flight += 1
         return delivery
 
@@ -286,8 +297,26 @@ class Lane:
             self.is_dirty = True
 
     def _landed(self, delivery: Delivery) -> None:
-        self.in_flight.discard(delivery)
+        self.in_flight.pop(delivery, None)
         self.partition.in_flight -= 1
+
+    def resume_after(self, delivery: Delivery) -> int:
+        """Return where to go on reading once this delivery is done: nothing below is owed else.
+
+        Requests go out in the order of their offsets, so the oldest one out is the first of
+        ``in_flight``, unless some were given back and went out again.
+        """
+        if self.returned or self.is_mixed:
+            others = [
+                one.offset for one in (*self.in_flight, *self.returned) if one is not delivery
+            ]
+            if others:
+                return min(others)
+        else:
+            for other in self.in_flight:
+                if other is not delivery:
+                    return min(other.offset, delivery.offset + 1)
+        return self.queue[0].offset if self.queue else delivery.offset + 1
 
     # What the checkpoint writes.
 

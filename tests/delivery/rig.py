@@ -12,6 +12,7 @@ from delivery.inbox import Assigned, Found, Place
 from delivery.lanes import Lane, Partition
 from delivery.positions import Claim, LaneRow
 from delivery.request import Request
+from delivery.standings import Cursors, Standings
 from delivery.window import Turns, Window
 from kafkahub.egress.curl import Answer
 from kafkahub.kafka.record import Record
@@ -58,12 +59,14 @@ class Rig:
             ask=self.asks.append,
             gate=self.gates.append,
         )
+        self.standings = Standings()
         self.dispatcher = Dispatcher(
             self.board,
             Limits(CHECKPOINT_S, checkpoint_outcomes, retry_after_max_s=3_600),
             Outside(commit=self.batches.append, drop=self._drop),
             turns=self.turns,
             outcomes=outcomes,
+            cursors=Cursors("cluster", lambda: self.standings),
             seed=1,
         )
         self.change()
