@@ -8,28 +8,32 @@ await gateway.stop()
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
+from gateway.dialogue import Parts
 from gateway.drain import Signals
 from gateway.gate import Gate, most_streams
 from gateway.http import Origins, Porter, Receive, Send
 from gateway.hub.fanout import Hub, Limits
 from gateway.hub.groups import Frames
+from gateway.produce import HandOver, Writer
 from gateway.register import Register
 from gateway.sse import PREFIX, StreamDoor
 from gateway.stream import Streams
 from gateway.tickets import TicketDesk
 from gateway.topology import Topology
+from gateway.websocket import PATHS, Doorstep, SocketDoor
 from kafkahub import config, crypto
 from kafkahub.config import Config
 from kafkahub.errors import HubError, Unavailable
 from kafkahub.kafka.admin import Admin
-from kafkahub.kafka.options import admin_options, reader_options
+from kafkahub.kafka.options import admin_options, producer_options, reader_options
+from kafkahub.kafka.producer import Producer
 from kafkahub.kafka.reader import Reader
 from kafkahub.kafka.record import Record
 from kafkahub.limits.limiter import Limiter
@@ -60,7 +64,9 @@ class Gateway:
         self._pool = ThreadPoolExecutor(AUTHENTICATION_THREADS, thread_name_prefix="authentication")
         self._keeper = SnapshotKeeper(load, listen_dsn(), self._on_snapshot)
         self.hub = Hub(self._make_reader, Frames(settings.base_url, record_id), _limits(settings))
-        self.topology = Topology(Admin(admin_options(settings)))
+        admin = Admin(admin_options(settings))
+        self.topology = Topology(admin)
+        self.writer = Writer(lambda: self._keeper.current, self._make_producer, admin)
         ring = crypto.parse_ring(settings.encryption_keys.get_secret_value())
         self.streams = Streams(self.hub, lambda: self._keeper.current, self.topology, ring)
         self.desk = TicketDesk(self._pool)
@@ -76,6 +82,17 @@ class Gateway:
             origins=self.origins,
             max_age_s=settings.stream_max_age,
         )
+        self._sockets = SocketDoor(
+            Parts(self.hub, self.streams, self.writer),
+            Doorstep(
+                porter=self.porter,
+                gate=self.gate,
+                origins=self.origins,
+                base_url=settings.base_url,
+                max_age_s=settings.stream_max_age,
+                has_echo=settings.ws_echo,
+            ),
+        )
         self._signals = Signals(self.drain, settings.stream_drain)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -88,7 +105,7 @@ class Gateway:
 
     def takes(self, path: str) -> bool:
         """Return whether a path is the gateway's."""
-        return path.startswith(PREFIX)
+        return path.startswith(PREFIX) or path in PATHS
 
     async def start(self) -> None:
         """Begin; what is not there yet, such as PostgreSQL, is waited for behind the scenes."""
@@ -107,14 +124,16 @@ class Gateway:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self.writer.close()
         await self.hub.stop()
         await self.register.stop()
         await asyncio.to_thread(self._keeper.stop)
         self.topology.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        await self._door.serve(scope, receive, send)
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        door = self._sockets if scope["path"] in PATHS else self._door
+        await door.serve(scope, receive, send)
 
     async def drain(self, window_s: float) -> None:
         """End all streams in good order: each at a moment of its own, with where to resume.
@@ -131,6 +150,9 @@ class Gateway:
 
     def _make_reader(self, **hooks: Any) -> Reader:
         return Reader(reader_options(self._settings), **hooks)
+
+    def _make_producer(self, hand_over: HandOver) -> Producer:
+        return Producer(producer_options(self._settings), hand_over=hand_over)
 
     def _on_snapshot(self, _: Snapshot) -> None:
         """Look at every stream's right again; called in the keeper's thread."""

@@ -242,7 +242,9 @@ class Dialogue:
         if self.connection.state in {"ending", "ended"}:
             self._streams.release(opened)
             return
-        new.attach(self._streams.attach(opened, self.connection, WebSocketDoor(new.sub)))
+        listener = self._streams.listener(opened, self.connection, WebSocketDoor(new.sub))
+        new.attach(listener)
+        self._hub.attach(listener)
         if opened.gaps and opened.on_gap_fail:
             self._hub.end(self.connection, ending("gap"), with_rest=False)
 

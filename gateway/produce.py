@@ -61,7 +61,7 @@ HandOver = Callable[[Sequence[Batch]], None]
 class Writer:
     """Writes records for all doors of a process.
 
-    Runs   on the event loop it is made on; the producer hands batches over from its thread
+    Runs   on the event loop of the first record; the producer hands over from its thread
     Owns   one producer, made at the first record, and one thread that asks where partitions end
     Takes  what fits the producer's queue; the rest is refused as ``unavailable``, not queued here
     Ends   ``close``, which waits for the answers that are out
@@ -79,7 +79,7 @@ class Writer:
         self._current = current
         self._make_producer = make_producer
         self._producer: Giver | None = None
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[Batch, asyncio.Future[None]] = {}
         self._cursors = Cursors(ends)
 
@@ -133,7 +133,8 @@ class Writer:
             await asyncio.to_thread(self._producer.close)
 
     async def _answers(self, topic: str, entries: Sequence[Entry]) -> Sequence[Result]:
-        if self._producer is None:
+        if self._producer is None or self._loop is None:
+            self._loop = asyncio.get_running_loop()
             self._producer = self._make_producer(self._hand_over)
         batch = self._producer.produce_all(topic, entries)
         # Resolved in a later turn of this loop at the soonest, also when it is complete already.
@@ -146,7 +147,8 @@ class Writer:
 
     def _hand_over(self, batches: Sequence[Batch]) -> None:
         """Called by the producer's thread, or within ``produce_all``."""
-        self._loop.call_soon_threadsafe(self._resolve, batches)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._resolve, batches)
 
     def _resolve(self, batches: Sequence[Batch]) -> None:
         for batch in batches:

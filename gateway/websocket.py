@@ -3,6 +3,7 @@
 ``/ws/echo`` sends back what comes, for conformance runs, where the setting allows it.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import structlog
 from gateway import messages, metrics
 from gateway.dialogue import DOOR, Dialogue, Parts
 from gateway.frames import Message
+from gateway.gate import Gate
 from gateway.http import (
     Origins,
     Porter,
@@ -29,13 +31,15 @@ from gateway.http import (
 from gateway.hub.connections import Connection
 from gateway.hub.transport import Outlet
 from gateway.query import PARAMETERS, check_names, topics_of, wanted_of
-from gateway.sse import Gate
+from gateway.refusals import retry_after
+from gateway.sse import MAX_OPENING, Turn
 from gateway.stream import Wanted
 from kafkahub import clock
-from kafkahub.errors import Fault, HubError, Invalid, NotFound, UpgradeRequired
+from kafkahub.errors import Fault, HubError, Invalid, NotFound, Unavailable, UpgradeRequired
 
 PATH = "/ws"
 ECHO_PATH = "/ws/echo"
+PATHS = frozenset({PATH, ECHO_PATH})
 KNOWN = PARAMETERS | {"topics"}
 RESPONSE_TYPES: Mapping[str, str] = {
     "http.response.start": "websocket.http.response.start",
@@ -67,6 +71,7 @@ class SocketDoor:
     def __init__(self, parts: Parts, doorstep: Doorstep) -> None:
         self._parts = parts
         self._at = doorstep
+        self._opening = asyncio.Semaphore(MAX_OPENING)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or one plain HTTP request, which is told to upgrade."""
@@ -90,7 +95,10 @@ class SocketDoor:
         request = request_of(scope)
         subprotocol = _subprotocol(scope["subprotocols"])
         check_names(request, KNOWN)
-        visitor = await self._at.porter.visitor(request, transport=DOOR, topics=None)
+        if self._parts.hub.is_draining:
+            raise Unavailable("The server restarts.", retry_after_s=1)
+        async with Turn(self._opening):
+            visitor = await self._at.porter.visitor(request, transport=DOOR, topics=None)
         self._check_origin(request, visitor)
         first = _first(request, visitor)
         principal = visitor.principal
@@ -148,8 +156,9 @@ class SocketDoor:
 
     async def _refuse(self, scope: Scope, send: Send, error: HubError) -> None:
         request = request_of({**scope, "query_string": b""})
-        more = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-        headers = more if isinstance(error, UpgradeRequired) else {}
+        headers = dict(retry_after(error, random.random()))  # noqa: S311 - spreads returns
+        if isinstance(error, UpgradeRequired):
+            headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         await problem(send, error, request, base_url=self._at.base_url, headers=headers)
 
 

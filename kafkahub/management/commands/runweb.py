@@ -7,11 +7,14 @@ from typing import Any
 import uvicorn
 from django.core.management.base import BaseCommand, CommandParser
 
-from gateway.server import GuardedProtocol
+from gateway.messages import MAX_MESSAGE_BYTES
+from gateway.server import GuardedProtocol, GuardedWebSocket
 from kafkahub.observability import metrics
 
 DRAIN_S = 10
 """Seconds that running requests get at the end, after streams have been drained."""
+PING_S = 20
+"""Seconds between two pings of a WebSocket, and how long the answer may take."""
 BACKLOG = 4_096
 """Connections that wait to be accepted: after a deploy all streams come back at once."""
 
@@ -39,7 +42,11 @@ class Command(BaseCommand):
             http=GuardedProtocol,
             loop="uvloop",
             lifespan="on",
-            ws="none",
+            ws=GuardedWebSocket,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
             proxy_headers=False,
             server_header=False,
             access_log=False,
