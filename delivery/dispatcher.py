@@ -52,10 +52,12 @@ class Outside:
 
     commit  takes a batch; answered by ``inbox.Committed``
     drop    tells the consumer that partitions are not ours any more
+    gone    takes the id of an endpoint that answered 410, to be disabled
     """
 
     commit: Callable[[Batch], None]
     drop: Callable[[Iterable[Place]], None]
+    gone: Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -139,6 +141,8 @@ class Dispatcher:
         window = self._board.window(delivery.form.subscription)
         if window.answered(outcome_class, answer.duration_us, now):
             self._turned(window, delivery, now)
+        if outcome_class is OutcomeClass.GONE:
+            self._outside.gone(delivery.form.subscription.endpoint.id)
         if outcome_class is OutcomeClass.DELIVERED:
             failpoint("send.after_2xx")
             delay_s = None

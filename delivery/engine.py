@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Protocol
 from uuid import UUID, uuid4
 
 import psycopg
@@ -22,6 +23,7 @@ from delivery.inbox import Place
 from delivery.redelivery import Redelivery
 from delivery.sender import Sender
 from delivery.standings import Cursors, StandingsKeeper
+from delivery.upkeep import Upkeep
 from delivery.window import Turns
 from kafkahub import crypto
 from kafkahub.config import Config
@@ -43,11 +45,17 @@ form no cycles, and looking for them costs 3 % of its time at Python's 700."""
 log = structlog.get_logger()
 
 
+class Stoppable(Protocol):
+    """A part that ends its thread when asked."""
+
+    def stop(self) -> None: ...
+
+
 class Engine:
     """From Kafka records to acknowledged webhooks.
 
     Runs   threads for the consumer, the sender (with the dispatcher), the checkpoint, the backlog,
-           redelivery and the standings, beside those of the snapshot keeper and the resolver
+           redelivery, standings and upkeep, beside those of the snapshot keeper and the resolver
     Owns   everything that it builds; made after fork
     Ends   ``stop``. When a thread dies ``on_failure`` is called and the process shall end: a
            fresh engine starts from what is durable
@@ -64,6 +72,7 @@ class Engine:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._gate = Gate()
+        self._upkeep = Upkeep()
         self._dispatcher: Dispatcher
         self._sender: Sender
         self._checkpoint: Checkpoint
@@ -93,7 +102,7 @@ class Engine:
             drain = inbox.Drain()
             self._post(drain)
             is_clean = drain.done.wait(deadline_s)
-            for part in (self._consumer, self._backlog, self._redelivery, self._standings):
+            for part in self._parts():
                 part.stop()
             self._join(("consumer", "backlog", "redelivery"), until)
             self._sender.stop()
@@ -115,6 +124,7 @@ class Engine:
         self._spawn("backlog", self._backlog.run)
         self._spawn("redelivery", self._redelivery.run)
         self._spawn("standings", self._standings.run)
+        self._spawn("upkeep", self._upkeep.run)
         self._spawn("consumer", self._consumer.run)
         self.is_running.set()
         log.info("engine.started", owner=str(self.owner))
@@ -140,7 +150,7 @@ class Engine:
                 checkpoint_outcomes=config.delivery_checkpoint_outcomes,
                 retry_after_max_s=config.retry_after_max_s,
             ),
-            Outside(commit=self._commit, drop=self._drop),
+            Outside(commit=self._commit, drop=self._drop, gone=self._upkeep.gone),
             turns=turns,
             outcomes=outcomes,
             cursors=Cursors(naming.cluster, lambda: self._standings.current),
@@ -171,6 +181,16 @@ class Engine:
             snapshot=self._snapshot,
             post=self._post,
             gate=self._gate,
+        )
+
+    def _parts(self) -> tuple[Stoppable, ...]:
+        """Return what stops before the sender does."""
+        return (
+            self._consumer,
+            self._backlog,
+            self._redelivery,
+            self._standings,
+            self._upkeep,
         )
 
     # Between the threads.

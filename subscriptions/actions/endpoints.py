@@ -90,8 +90,24 @@ def disable_endpoint(actor: Actor, endpoint: Endpoint, reason: str = "") -> Endp
     """
     by_operator = actor.kind == ActorKind.OPERATOR
     why = Endpoint.StatusReason.OPERATOR if by_operator else Endpoint.StatusReason.MANUAL
+    return _disable(actor, endpoint, why, reason)
+
+
+def disable_gone_endpoint(endpoint: str) -> None:
+    """Stop sending to an endpoint that answered 410; only a person enables it again.
+
+    endpoint  its id; one that is gone by now, or disabled already, stays as it is
+    """
+    row = Endpoint.objects.filter(id=endpoint).first()
+    if row is not None:
+        actor = Actor(ActorKind.SYSTEM, "delivery", partner=row.partner_id)
+        _disable(actor, row, Endpoint.StatusReason.GONE, "it answered 410 Gone")
+
+
+def _disable(actor: Actor, endpoint: Endpoint, why: Endpoint.StatusReason, reason: str) -> Endpoint:
     with transaction.atomic():
         row = lock(endpoint)
+        by_operator = why == Endpoint.StatusReason.OPERATOR
         if row.status == Endpoint.Status.DISABLED and not by_operator:
             return row
         changes = apply(row, {"status": Endpoint.Status.DISABLED, "status_reason": why})

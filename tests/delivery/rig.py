@@ -60,10 +60,11 @@ class Rig:
             gate=self.gates.append,
         )
         self.standings = Standings()
+        self.gone: list[str] = []
         self.dispatcher = Dispatcher(
             self.board,
             Limits(CHECKPOINT_S, checkpoint_outcomes, retry_after_max_s=3_600),
-            Outside(commit=self.batches.append, drop=self._drop),
+            Outside(commit=self.batches.append, drop=self._drop, gone=self.gone.append),
             turns=self.turns,
             outcomes=outcomes,
             cursors=Cursors("cluster", lambda: self.standings),

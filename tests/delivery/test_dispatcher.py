@@ -524,3 +524,23 @@ def test_a_lane_that_is_behind_is_sent_from_the_backlog() -> None:
 
     assert offsets(hub.take()) == [0, 2]
     assert hub.lane().state is LaneState.LIVE
+
+
+@pytest.mark.parametrize(
+    ("answer", "gone"),
+    [(makers.answer(410), ["ep_1"]), (makers.answer(0, "address_denied"), [])],
+    ids=["410", "address denied"],
+)
+def test_what_no_retry_mends_keeps_the_record_owed_and_asks_no_more(
+    answer: Answer, gone: list[str]
+) -> None:
+    hub = rig()
+    hub.feed(0, 1)
+    first, _ = hub.take()
+
+    hub.land(first, answer=answer)
+
+    assert hub.gone == gone
+    assert hub.lane().state is LaneState.BEHIND
+    assert not hub.commit().parked
+    assert hub.take() == []

@@ -5,7 +5,10 @@ import json
 import pytest
 
 from delivery.models import DeliveryAttempt, ParkedDelivery
-from subscriptions.models import LanePosition
+from subscriptions.actions.endpoints import enable_endpoint
+from subscriptions.audit import Actor
+from subscriptions.models import AuditEvent, LanePosition
+from subscriptions.models import Endpoint as EndpointRow
 from tests.fakes.endpoint import Endpoint, hang, ok, status
 from tests.flows.conftest import Hub, wait_for
 
@@ -51,3 +54,32 @@ def test_an_outage_is_one_lane_row_and_ends_with_everything_delivered(
         )
 
     assert DeliveryAttempt.objects.filter(kind="probe", subscription=broken.id).exists()
+
+
+def test_an_endpoint_that_is_gone_is_disabled_and_gets_what_it_is_owed_when_a_person_enables_it(
+    hub: Hub,
+) -> None:
+    topic = hub.topic()
+    with Endpoint(status(410)) as receiver:
+        endpoint, _ = hub.endpoint(receiver.url)
+        hub.subscribe(topic, endpoint)
+        hub.engine()
+        hub.produce(topic, [b'{"id": 1}'])
+        wait_for(
+            lambda: (
+                (row := _fresh(endpoint.id)).status == "disabled" and row.status_reason == "gone"
+            ),
+            lambda: vars(_fresh(endpoint.id)),
+        )
+        wait_for(lambda: LanePosition.objects.get().state == "paused", LanePosition.objects.values)
+
+        receiver.script(ok())
+        enable_endpoint(Actor("key", "key_1"), _fresh(endpoint.id))
+        [request] = receiver.wait_for(1)
+
+    assert json.loads(request.body)["data"] == {"id": 1}
+    assert AuditEvent.objects.filter(verb="endpoint.disabled", object_id=endpoint.id).exists()
+
+
+def _fresh(endpoint: str) -> EndpointRow:
+    return EndpointRow.objects.get(id=endpoint)
