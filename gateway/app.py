@@ -8,7 +8,7 @@ await gateway.stop()
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -18,11 +18,13 @@ import structlog
 from gateway.dialogue import Parts
 from gateway.drain import Signals
 from gateway.gate import Gate, most_streams
-from gateway.http import Origins, Porter, Receive, Send
+from gateway.http import Origins, Porter, Receive, Scope, Send
 from gateway.hub.fanout import Hub, Limits
 from gateway.hub.groups import Frames
 from gateway.produce import HandOver, Writer
 from gateway.register import Register
+from gateway.rest import door as rest
+from gateway.rest.build import Rest
 from gateway.sse import PREFIX, StreamDoor
 from gateway.stream import Streams
 from gateway.tickets import TicketDesk
@@ -93,11 +95,23 @@ class Gateway:
                 has_echo=settings.ws_echo,
             ),
         )
+        self._rest = Rest(
+            settings,
+            snapshot=lambda: self._keeper.current,
+            writer=self.writer,
+            topology=self.topology,
+            limiter=limiter,
+            make_reader=self._make_reader,
+        )
         self._signals = Signals(self.drain, settings.stream_drain)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watching: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._started_s = time.monotonic()
+
+    def snapshot(self) -> Snapshot:
+        """Return what this process knows of grants and topics now."""
+        return self._keeper.current
 
     def origins(self) -> Origins:
         """Return the page origins that may open streams, by partner."""
@@ -105,13 +119,14 @@ class Gateway:
 
     def takes(self, path: str) -> bool:
         """Return whether a path is the gateway's."""
-        return path.startswith(PREFIX) or path in PATHS
+        return path.startswith(PREFIX) or path in PATHS or rest.takes(path)
 
     async def start(self) -> None:
         """Begin; what is not there yet, such as PostgreSQL, is waited for behind the scenes."""
         self._loop = asyncio.get_running_loop()
         self._started_s = time.monotonic()
         await self.hub.start()
+        self._rest.start()
         with suppress(Unavailable):  # it goes on trying; until then streams are refused
             self._keeper.start(deadline_s=0)
         self.register.start()
@@ -124,6 +139,7 @@ class Gateway:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self._rest.stop()
         await self.writer.close()
         await self.hub.stop()
         await self.register.stop()
@@ -131,9 +147,13 @@ class Gateway:
         self.topology.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        door = self._sockets if scope["path"] in PATHS else self._door
-        await door.serve(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return the answer's coroutine, not one around it: a stream's stays for long."""
+        path = scope["path"]
+        if rest.takes(path):
+            return self._rest.serve(scope, receive, send)
+        door = self._sockets if path in PATHS else self._door
+        return door.serve(scope, receive, send)
 
     async def drain(self, window_s: float) -> None:
         """End all streams in good order: each at a moment of its own, with where to resume.

@@ -23,7 +23,7 @@ from subscriptions.authentication import apart, ticket_cookie
 from subscriptions.authentication.tickets import Ticket, Use
 from subscriptions.grants import Principal
 
-Scope = Mapping[str, Any]
+Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Pairs = Sequence[tuple[str, str]]

@@ -28,7 +28,7 @@ from gateway.http import (
     request_of,
 )
 from gateway.hub.connections import Connection, Ending, Listener, ending
-from gateway.hub.transport import Outlet, wait_gone
+from gateway.hub.transport import Outlet
 from gateway.query import (
     NDJSON_TYPE,
     SSE_TYPE,
@@ -102,8 +102,14 @@ class StreamDoor:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, until its stream has ended."""
         connection = await self._connect(Call(request_of(scope), send), scope)
-        if connection is not None:
-            await self._follow(connection, receive)
+        if connection is None:
+            return
+        scope["headers"] = []  # a kilobyte that nobody reads any more
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass  # what a client still sends is dropped
+        finally:
+            self._end(connection)
 
     async def _connect(self, call: "Call", scope: Scope) -> Connection | None:
         """Return the stream of a request; None where it is answered already.
@@ -188,22 +194,19 @@ class StreamDoor:
         log.info("stream.opened", stream=connection.id, topics=opened.spec.topics)
         return connection
 
-    async def _follow(self, connection: Connection, receive: Receive) -> None:
-        """Wait until the client is gone or the stream has ended, and give everything back."""
+    def _end(self, connection: Connection) -> None:
+        """Give everything back: the client is gone, or the stream has ended."""
         listener = connection.listeners[0]
-        try:
-            await wait_gone(receive)
-        finally:
-            self._hub.forget(connection)
-            self._gate.leave(connection.principal, connection.address)
-            log.info(
-                "stream.closed",
-                stream=connection.id,
-                reason=connection.reason,
-                records=listener.records,
-                bytes=listener.bytes,
-                paused_ms=connection.paused_ms,
-            )
+        self._hub.forget(connection)
+        self._gate.leave(connection.principal, connection.address)
+        log.info(
+            "stream.closed",
+            stream=connection.id,
+            reason=connection.reason,
+            records=listener.records,
+            bytes=listener.bytes,
+            paused_ms=connection.paused_ms,
+        )
 
     def _first(self, opened: Opened, listener: Listener) -> Message:
         """Return the opening heartbeat, which gives the client a cursor, and the gaps."""

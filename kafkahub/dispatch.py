@@ -62,7 +62,7 @@ class Doors(Protocol):
     async def stop(self) -> None:
         """End, within some seconds."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request, or serve one WebSocket."""
 
 
@@ -135,7 +135,8 @@ class Application:
             if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MAX_URL_BYTES:
                 await reply(exchange.send, 414, b'{"status":414,"title":"URI Too Long"}')
             elif self._doors is not None and self._doors.takes(scope["path"]):
-                await self._doors({**scope, SERVER_SEND: send}, receive, exchange.send)
+                scope[SERVER_SEND] = send
+                await self._doors(scope, receive, exchange.send)
             else:
                 await self._django(scope, receive, exchange.send)
         finally:

@@ -107,11 +107,3 @@ def _tune(transport: Transport) -> None:
     ):
         if hasattr(socket, name):  # Linux has all of them, other systems some
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-async def wait_gone(receive: Callable[[], Awaitable[Message]]) -> None:
-    """Return once the client is gone, or the answer has ended; what it still sends is dropped."""
-    gone = {"http.disconnect", "websocket.disconnect"}
-    message = await receive()
-    while message["type"] not in gone:
-        message = await receive()
