@@ -163,6 +163,25 @@ class Config(BaseModel):
     key_max_days: int = Field(365, ge=1, le=365, description="Longest life of an API key in days.")
     max_endpoints: int = Field(100, ge=1, description="Endpoints a partner may have.")
     max_subscriptions: int = Field(500, ge=1, description="Subscriptions a partner may have.")
+    cluster_id: str = Field(
+        "kafkahub",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="How the v3 API calls the cluster; not Kafka's own id.",
+    )
+    rest_readers: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Kafka readers of a process for polls that memory cannot answer.",
+    )
+    rest_log_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of newest records that a process keeps for those who poll.",
+    )
+    rest_waiting: int = Field(
+        100, ge=1, description="Reads of one partner that may wait at once in a process."
+    )
     max_pull_groups: int = Field(50, ge=1, description="Consumer groups a partner may have.")
     max_pull_instances: int = Field(
         100, ge=1, description="Consumer instances a partner may have at once."

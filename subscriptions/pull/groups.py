@@ -59,6 +59,7 @@ ON CONFLICT (group_id, topic, partition) DO UPDATE
    SET start = excluded.start, topic_epoch = excluded.topic_epoch
  WHERE p.committed IS NULL AND p.owner_instance IS NULL
 """  # a start that another instance fixed stays while it is there
+ADD = f"{BEGIN[: BEGIN.index('DO UPDATE')]}DO NOTHING"
 DROP_UNASSIGNED = """
 DELETE FROM pull_assignment AS a WHERE a.instance_id = %s AND NOT EXISTS (
        SELECT 1 FROM unnest(%s::text[], %s::int[]) AS n(topic, partition)
@@ -188,7 +189,7 @@ def subscribe(name: Name, topics: Sequence[str], pattern: str, starts: Starts) -
             raise IllegalState("partitions are assigned; unsubscribe first")
         cursor.execute(LOCK_GROUP, [instance.group])
         ownership.remove_expired(cursor, instance.group, instance.id)
-        _begin(cursor, instance.group, starts)
+        _begin(cursor, instance.group, starts, BEGIN)
         cursor.execute(SUBSCRIBE, [list(topics), pattern, instance.id])
         cursor.execute(RAISE, [instance.group])
         cursor.execute(NOTE_TOPICS, [instance.group, instance.subscription])
@@ -229,15 +230,18 @@ def assign(name: Name, starts: Starts) -> None:
 def widen(name: Name, topics: Sequence[str], starts: Starts) -> None:
     """Take up topics and partitions that are new since the subscription. Raises InstanceGone.
 
+    Where somebody was quicker nothing changes.
+
     starts  of the new ones: whatever came into them came after the subscription
     """
     with transaction.atomic(), connection.cursor() as cursor:
         instance = touch(cursor, name)
         cursor.execute(LOCK_GROUP, [instance.group])
-        _begin(cursor, instance.group, starts)
+        changed = _begin(cursor, instance.group, starts, ADD)
         cursor.execute(SET_TOPICS, [list(topics), instance.id, list(topics)])
-        cursor.execute(RAISE, [instance.group])
-        cursor.execute(NOTE_TOPICS, [instance.group, instance.subscription])
+        if changed or cursor.rowcount:
+            cursor.execute(RAISE, [instance.group])
+            cursor.execute(NOTE_TOPICS, [instance.group, instance.subscription])
 
 
 @guarded
@@ -253,13 +257,15 @@ def delete(name: Name) -> None:
         ownership.remove(cursor, instance.group, [instance.id])
 
 
-def _begin(cursor: CursorWrapper, group: int, starts: Starts) -> None:
+def _begin(cursor: CursorWrapper, group: int, starts: Starts, statement: str) -> int:
+    """Fix where partitions begin; return how many of them were fixed just now."""
     if not starts:
-        return
+        return 0
     topics, numbers = columns(list(starts))
     epochs = [start.epoch for start in starts.values()]
     offsets = [start.offset for start in starts.values()]
-    cursor.execute(BEGIN, [group, topics, numbers, epochs, offsets])
+    cursor.execute(statement, [group, topics, numbers, epochs, offsets])
+    return int(cursor.rowcount)
 
 
 def _commit_sent(cursor: CursorWrapper, instance: Instance) -> None:

@@ -74,6 +74,10 @@ SELECT p.topic, p.partition, p.committed, p.metadata, p.committed_at, p.owner_in
 HELD = "SELECT topic, partition FROM pull_assignment WHERE instance_id = %s ORDER BY 1, 2"
 
 
+Answer = tuple[UUID, int]
+"""An instance and the number of an answer it got."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Offsets that were handed out; ``is_young``: less than a second ago."""
@@ -142,10 +146,10 @@ def _write(cursor: CursorWrapper, instance: Instance, commits: Sequence[Commit])
 
 
 @guarded
-def commit(name: Name, commits: Sequence[Commit] | None, *, sent_here: int | None) -> None:
+def commit(name: Name, commits: Sequence[Commit] | None, *, sent_here: Answer | None) -> None:
     """Commit these offsets, or with None all that arrived at the client.
 
-    sent_here  number of an answer that this process knows it has sent
+    sent_here  instance and number of an answer that this process knows it has sent
 
     Raises InstanceGone; IllegalState where a partition is not this instance's any more, and then
     nothing is committed; NotSettled while another process may be about to mark the last answer.
@@ -163,9 +167,9 @@ def commit(name: Name, commits: Sequence[Commit] | None, *, sent_here: int | Non
 
 
 def _all(
-    cursor: CursorWrapper, instance: Instance, leases: Sequence[Lease], sent_here: int | None
+    cursor: CursorWrapper, instance: Instance, leases: Sequence[Lease], sent_here: Answer | None
 ) -> list[Commit]:
-    if leases and not leases[0].sent and leases[0].read_seq != sent_here:
+    if leases and not leases[0].sent and (instance.id, leases[0].read_seq) != sent_here:
         if leases[0].is_young:
             raise NotSettled
     elif leases:

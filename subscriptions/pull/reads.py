@@ -13,7 +13,7 @@ from django.db.backends.utils import CursorWrapper
 
 from kafkahub.failpoints import failpoint
 from subscriptions.pull import ownership, positions
-from subscriptions.pull.positions import Lease
+from subscriptions.pull.positions import Answer, Lease
 from subscriptions.pull.rows import Instance, Name, NotSettled, Part, columns, guarded, touch
 
 LAZY = "SET LOCAL synchronous_commit = off"
@@ -83,11 +83,11 @@ class Begun:
 
 
 @guarded
-def begin(name: Name, *, receipt: int | None, sent_here: int | None) -> Begun:
+def begin(name: Name, *, receipt: int | None, sent_here: Answer | None) -> Begun:
     """Settle the last read and begin the next one (T1).
 
     receipt    ``KafkaHub-Read-Id`` of the request, None without one
-    sent_here  number of an answer that this process knows it has sent
+    sent_here  instance and number of an answer that this process knows it has sent
 
     Raises InstanceGone, and NotSettled while another process may be about to mark the last answer.
     """
@@ -114,13 +114,14 @@ def _settle(
     leases: Sequence[Lease],
     *,
     receipt: int | None,
-    sent_here: int | None,
+    sent_here: Answer | None,
 ) -> list[Range]:
     """Settle what arrived; return what must be handed out again."""
     if not leases:
         return []
     seq = leases[0].read_seq
-    arrived = receipt == seq if receipt is not None else sent_here == seq or leases[0].sent
+    is_sent = leases[0].sent or sent_here == (instance.id, seq)
+    arrived = is_sent if receipt is None else receipt == seq
     if not arrived and receipt is None and leases[0].is_young:
         raise NotSettled
     if not arrived:

@@ -1,0 +1,186 @@
+"""What the REST doors of a process share, and the steps that every request of theirs takes."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, ParamSpec, TypeVar
+
+from gateway.consumers import Consumers
+from gateway.hub.reads import Reads
+from gateway.produce import Writer
+from gateway.receipts import Once, Run
+from gateway.rest.call import Call, Headers
+from gateway.rest.waiting import Waiting
+from gateway.topology import Topology
+from kafkahub import clock
+from kafkahub.errors import Forbidden, NotFound, TopicNotFound, Unauthenticated
+from kafkahub.limits import policies
+from kafkahub.limits.limiter import Limiter
+from kafkahub.limits.policies import Cost
+from subscriptions import keys
+from subscriptions.access import authorize
+from subscriptions.audit import Actor, ActorKind
+from subscriptions.authentication import apart, chain
+from subscriptions.grants import Action, Grant, Principal
+from subscriptions.live import LiveTopic, Snapshot
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DOOR: Final = "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a request needs, all of it for the life of the process.
+
+    snapshot    the newest one
+    database    threads in which SQL runs: never on the event loop
+    base_url    public address, without a slash at its end
+    cluster_id  how v3 calls the cluster; not Kafka's own id
+    """
+
+    snapshot: Callable[[], Snapshot]
+    writer: Writer
+    reads: Reads
+    topology: Topology
+    limiter: Limiter
+    database: Executor
+    run: Run
+    base_url: str
+    cluster_id: str
+    consumers: Consumers
+    once: Once
+    waiting: Waiting
+
+
+def runner(database: Executor) -> Run:
+    """Return what runs work in these threads, which may wait for PostgreSQL."""
+
+    async def run(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            database, apart.closing_lost, lambda: work(*args, **kwargs)
+        )
+
+    return run
+
+
+async def identify(parts: Parts, call: Call) -> Principal:
+    """Return who calls, and charge the request to them.
+
+    Raises Unauthenticated, KeyExpired, Invalid, RateLimited, Unavailable.
+    """
+    authorization = call.headers.get(b"authorization")
+    agent = call.header(b"user-agent")
+    header = None if authorization is None else authorization.decode("latin-1")
+    principal = chain.glance(header, call.address, agent)
+    if principal is None:
+        principal = await _authenticate(parts, call, header, agent)
+    call.principal = principal
+    return principal
+
+
+async def _authenticate(parts: Parts, call: Call, header: str | None, agent: str) -> Principal:
+    try:
+        _refuse_misplaced(call, header)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            parts.database, apart.authenticate, header, call.address, agent
+        )
+    except Unauthenticated:
+        refusal = parts.limiter.admit(None, call.address, policies.ONE_REQUEST)
+        if refusal is not None:
+            raise refusal.error() from None
+        raise
+
+
+def _refuse_misplaced(call: Call, header: str | None) -> None:
+    """Refuse a credential in the URL, with a hint instead of the usual text."""
+    if header is None and keys.PREFIX.encode() in call.raw_query:
+        text = "A credential must not be in a URL; send it in the Authorization header."
+        raise Unauthenticated(text)
+
+
+def charge(parts: Parts, principal: Principal, call: Call, cost: Cost) -> None:
+    """Charge what a request costs. Raises RateLimited, and then nothing is charged."""
+    refusal = parts.limiter.admit(principal, call.address, cost)
+    if refusal is not None:
+        raise refusal.error()
+
+
+def limit_headers(parts: Parts, principal: Principal, cost: Cost) -> Headers:
+    """Return what an answer to a known credential tells of its limits."""
+    return [
+        (name.lower().encode(), value.encode())
+        for name, value in parts.limiter.headers(principal, cost)
+    ]
+
+
+def now_ms() -> int:
+    """Return Unix time in ms."""
+    return int(clock.now().timestamp() * 1000)
+
+
+def granted(parts: Parts, principal: Principal, topic: str, action: Action) -> Grant:
+    """Return the grant for an action on a topic.
+
+    Raises TopicNotFound alike for unknown and ungranted topics, ActionNotGranted, and Forbidden
+    where only the credential's scope is missing.
+    """
+    snapshot = parts.snapshot()
+    try:
+        grant = authorize(
+            principal,
+            topic,
+            action,
+            grants=snapshot.grants,
+            topics=snapshot.topics,
+            now_ms=now_ms(),
+        )
+    except NotFound:
+        raise TopicNotFound from None
+    if not principal.may(topic, action):
+        raise Forbidden(f"The credential has no scope topic:{topic}:{action}.")
+    return grant
+
+
+def visible(parts: Parts, principal: Principal) -> Mapping[str, LiveTopic]:
+    """Return the topics of which the principal has any grant, by name."""
+    snapshot = parts.snapshot()
+    found = {}
+    for grant in snapshot.grants.values():
+        topic = grant.topic
+        if grant.partner == principal.partner and topic not in found and topic in snapshot.topics:
+            try:
+                granted(parts, principal, topic, grant.action)
+            except (NotFound, Forbidden):
+                continue
+            found[topic] = snapshot.topics[topic]
+    return dict(sorted(found.items()))
+
+
+def any_grant(parts: Parts, principal: Principal, topic: str) -> LiveTopic:
+    """Return a topic of which the principal has any grant. Raises TopicNotFound."""
+    for action in ACTIONS:
+        try:
+            granted(parts, principal, topic, action)
+        except (NotFound, Forbidden):
+            continue
+        return parts.snapshot().topics[topic]
+    raise TopicNotFound
+
+
+ACTIONS: Final[tuple[Action, Action]] = ("read", "write")
+
+
+def actor_of(call: Call, principal: Principal) -> Actor:
+    """Return who acts, for the audit log."""
+    return Actor(
+        kind=ActorKind.KEY,
+        id=principal.id,
+        partner=principal.partner,
+        address=call.address or None,
+        request_id=call.header(b"x-request-id"),
+    )
