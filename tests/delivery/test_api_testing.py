@@ -76,7 +76,7 @@ class OneAttemptEngine(threading.Thread):
             at_us=now_us,
             partner=self.subscription.partner_id,
             subscription=self.subscription.pk,
-            endpoint=self.subscription.endpoint_id,
+            endpoint=self.subscription.endpoint_id or "",
             delivery=row.id,
             topic=row.topic,
             partition=row.partition,

@@ -110,7 +110,7 @@ def attempt(conn: Conn, subscription: Subscription, offset: int) -> AttemptRow:
         at_us=ledger.clock_us(conn),
         partner=subscription.partner_id,
         subscription=subscription.id,
-        endpoint=subscription.endpoint_id,
+        endpoint=subscription.endpoint_id or "",
         delivery=f"msg_0_{offset}",
         topic="orders",
         partition=0,

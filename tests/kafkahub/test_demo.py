@@ -28,6 +28,7 @@ def test_it_makes_all_that_a_first_delivery_needs(state: Path) -> None:
     made = demo.seed(RECEIVER, state)
 
     subscription = Subscription.objects.get()
+    assert subscription.endpoint is not None
     assert subscription.endpoint.url == RECEIVER
     assert sorted(subscription.topics) == sorted(samples.TOPICS)
     assert Grant.objects.count() == len(samples.TOPICS)

@@ -48,15 +48,16 @@ OWNED = [(method, path) for method, path in operations() if PARAMETER.search(pat
 @pytest.fixture
 def targets(alice: Caller) -> Targets:
     """Return ids of things that alice has, one for every path parameter there is."""
-    made = factories.subscription(alice.partner)
+    target = factories.endpoint(alice.partner)
+    made = factories.subscription(alice.partner, target)
     secret = SigningSecret.objects.create(
-        endpoint=made.endpoint, kind="hmac", secret="whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
+        endpoint=target, kind="hmac", secret="whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
     )
     factories.grant(alice.partner, "alices-topic")
     parked = factories.parked(made)
     factories.attempt(parked)
     return {
-        "endpoint": made.endpoint_id,
+        "endpoint": target.id,
         "subscription": made.id,
         "secret": secret.id,
         "key": alice.row.id,

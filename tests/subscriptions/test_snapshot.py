@@ -318,11 +318,11 @@ def test_the_migration_can_be_undone_and_done_again() -> None:
 
     with connection.cursor() as cursor:
         for operation in reversed(operations):
-            cursor.execute(operation.reverse_sql)
+            cursor.execute(str(operation.reverse_sql))
         cursor.execute("SELECT to_regclass('access_version'), to_regproc('access_changed')")
         assert cursor.fetchone() == (None, None)
         for operation in operations:
-            cursor.execute(operation.sql)
+            cursor.execute(str(operation.sql))
 
     assert version() == 1
 
