@@ -8,6 +8,7 @@ listener = streams.attach(opened, connection, door) # from here on frames flow
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -16,7 +17,7 @@ from gateway.frames import Door, Format, Gap, Style, Text
 from gateway.hub.audience import Place, Spec, Tokens
 from gateway.hub.connections import Connection, Listener, Seat, ending
 from gateway.hub.fanout import Hub
-from gateway.starts import Asks, Finder, Latest, Spots, Start
+from gateway.starts import Asks, Finder, Found, Latest, Spots, Start
 from kafkahub import clock
 from kafkahub.crypto import KeyRing
 from kafkahub.errors import (
@@ -87,6 +88,14 @@ class Opened:
         return self.place.token(self.tokens)
 
 
+class Looked(NamedTuple):
+    """Where a reader stands that no seat was taken for."""
+
+    spec: Spec
+    tokens: Tokens
+    found: Found
+
+
 class Streams:
     """Opens streams, and ends those whose right has gone.
 
@@ -112,9 +121,28 @@ class Streams:
         without the scope, Invalid (``invalid_filter``, ``invalid_cursor``,
         ``too_many_partitions``), NotSupportedByCluster, Overloaded, Unavailable.
         """
+        looked = await self.look(principal, wanted)
+        spec, tokens, found = looked.spec, looked.tokens, looked.found
+        start = Place(found.offsets, found.time_ms)
+        seat, place = await self.hub.seat(spec, tokens, start, found.ends)
+        return Opened(
+            spec=spec,
+            tokens=tokens,
+            seat=seat,
+            place=place,
+            before=_before(wanted.cursor, found.gaps, hides=spec.style.hides_place),
+            gaps=found.gaps,
+            on_gap_fail=wanted.on_gap_fail,
+        )
+
+    async def look(self, principal: Principal, wanted: Wanted, *, is_live: bool = True) -> "Looked":
+        """Return where a reader would stand, without a seat; raises as ``open`` does.
+
+        is_live  ``latest`` may stay ``LATEST``, which a seat resolves; else it is an offset
+        """
         spec = self.spec(principal, wanted)
         given, is_sealed = self._read_cursor(wanted.cursor, principal)
-        reads = {topic: self.hub.seats.is_reading(topic) for topic in spec.topics}
+        reads = {topic: is_live and self.hub.seats.is_reading(topic) for topic in spec.topics}
         finder = Finder(
             asks=self._asks,
             reads=reads,
@@ -129,23 +157,15 @@ class Streams:
             raise Unavailable(f"Kafka does not have the topic {error} yet.") from None
         seal = self._sealer(principal).seal if spec.style.hides_place else None
         key = f"{principal.partner}:{_month()}" if seal else ""
-        tokens = Tokens(found.cluster, found.tags, seal, key)
-        start = Place(found.offsets, found.time_ms)
-        seat, place = await self.hub.seat(spec, tokens, start, found.ends)
-        return Opened(
-            spec=spec,
-            tokens=tokens,
-            seat=seat,
-            place=place,
-            before=_before(wanted.cursor, found.gaps, hides=spec.style.hides_place),
-            gaps=found.gaps,
-            on_gap_fail=wanted.on_gap_fail,
-        )
+        return Looked(spec, Tokens(found.cluster, found.tags, seal, key), found)
+
+    def authorize(self, principal: Principal, topics: Sequence[str]) -> tuple[Grant, ...]:
+        """Return the grants that let a principal read topics; raises as ``open`` does."""
+        return self._grants(principal, topics, self._snapshot())
 
     def listener(self, opened: Opened, connection: Connection, door: Door) -> Listener:
         """Return a listener that takes nothing yet; see ``Hub.attach``."""
         listener = Listener(connection, door, opened.spec, opened.seat, opened.place)
-        listener.tokens = opened.tokens
         listener.on_gap_fail = opened.on_gap_fail
         return listener
 

@@ -125,6 +125,7 @@ class Application:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_internal = self._is_internal(scope)
+        given: list[object] = scope["headers"]
         scope["client"], scope["headers"] = as_trusted(scope, self._trusted)
         if scope["path"] in PROBES:
             await self._probe(scope, send, is_internal=is_internal)
@@ -136,6 +137,7 @@ class Application:
                 await reply(exchange.send, 414, b'{"status":414,"title":"URI Too Long"}')
             elif self._doors is not None and self._doors.takes(scope["path"]):
                 scope[SERVER_SEND] = send
+                given.clear()  # the server's own list would stay as long as the stream
                 await self._doors(scope, receive, exchange.send)
             else:
                 await self._django(scope, receive, exchange.send)
