@@ -92,6 +92,7 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "parked": _every(5, "delivery.tasks.sweep_parked"),
     "idempotency-keys": _every(3_600, "subscriptions.tasks.expire_idempotency_keys"),
     "stream-tickets": _every(3_600, "subscriptions.tasks.expire_stream_tickets"),
+    "usage": _every(3_600, "subscriptions.tasks.expire_usage"),
     "sessions": _every(3_600, "subscriptions.tasks.expire_sessions"),
     "audit-head": _every(3_600, "subscriptions.tasks.write_audit_head"),
 }

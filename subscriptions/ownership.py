@@ -23,6 +23,7 @@ from subscriptions.models import (
     StreamTicket,
     Subscription,
     Topic,
+    UsageHour,
 )
 from subscriptions.models import Grant as GrantRow
 from subscriptions.models.tickets import StreamTicketQuerySet
@@ -66,6 +67,12 @@ def secrets_of(endpoint: Endpoint) -> QuerySet[SigningSecret]:
 def lanes_of(subscription: Subscription) -> QuerySet[LanePosition]:
     """Return the lane rows of a subscription that was got from here."""
     return LanePosition.objects.filter(subscription=subscription)
+
+
+def usage_of(principal: Principal) -> QuerySet[UsageHour]:
+    """Return what the partner used, of the topics that exist for this principal and of none."""
+    seen = ["", *topics_of(principal)]
+    return UsageHour.objects.filter(partner_id=principal.partner, topic__in=seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from django.contrib.sessions.models import Session
 from kafkahub import clock
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
-from subscriptions import audit, idempotency
-from subscriptions.models import IdempotencyKey, StreamTicket
+from subscriptions import audit, idempotency, usage
+from subscriptions.models import IdempotencyKey, StreamTicket, UsageHour
 
 log = structlog.get_logger()
 
@@ -44,6 +44,17 @@ def expire_stream_tickets(rows_per_slice: int = ROWS_PER_SLICE) -> None:
 
 
 @shared_task
+def expire_usage(rows_per_slice: int = ROWS_PER_SLICE) -> None:
+    """Delete what partners used more than 90 days ago."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("subscriptions.usage") as mine:
+            gone = _expire_usage(rows_per_slice) if mine else 0
+        if gone < rows_per_slice:
+            return
+        failpoint("job.mid_slice")
+
+
+@shared_task
 def expire_sessions() -> None:
     """Delete operators' sessions that are over."""
     with alone("subscriptions.sessions") as mine:
@@ -62,6 +73,13 @@ def _expire_tickets(rows: int) -> int:
     old = StreamTicket.objects.filter(expires_at__lt=clock.now() - TICKETS_KEPT)
     slice_ids = old.order_by("expires_at").values_list("pk", flat=True)[:rows]
     deleted, _ = StreamTicket.objects.filter(pk__in=list(slice_ids)).delete()
+    return deleted
+
+
+def _expire_usage(rows: int) -> int:
+    old = UsageHour.objects.filter(hour__lt=clock.now() - usage.KEPT)
+    slice_ids = old.order_by("hour").values_list("pk", flat=True)[:rows]
+    deleted, _ = UsageHour.objects.filter(pk__in=list(slice_ids)).delete()
     return deleted
 
 

@@ -13,6 +13,7 @@ from subscriptions.api import (
     subscriptions,
     tickets,
     topics,
+    usage,
 )
 
 urlpatterns = [
@@ -40,5 +41,6 @@ urlpatterns = [
     path("stream-tickets", tickets.Tickets.as_view()),
     path("stream-tickets/cookie", tickets.TicketCookie.as_view()),
     path("stream-tickets/<str:ticket>", tickets.OneTicket.as_view()),
+    path("usage", usage.Usage.as_view()),
     path("filters/explain", filters.ExplainFilter.as_view()),
 ]

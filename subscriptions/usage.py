@@ -4,13 +4,18 @@ import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
 
 import structlog
 from django.db import DatabaseError, connection
+from django.db.models import F, QuerySet, Sum
+from django.db.models.functions import TruncDay
 
 from kafkahub import clock
+from subscriptions.models import UsageHour
 
+KEPT = timedelta(days=90)
 FLUSH_S = 30.0
 """Time between two writes: the current hour is never shown older than a minute."""
 MAX_KEYS = 50_000
@@ -154,6 +159,17 @@ def _write(counts: Mapping[Key, Used]) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(ADD, columns)
+
+
+def totals(rows: QuerySet[UsageHour], per: Literal["day", "hour"]) -> QuerySet[Any, Any]:
+    """Return sums by period, topic and door, as named tuples of these and ``COLUMNS``."""
+    period = TruncDay("hour") if per == "day" else F("hour")
+    return (
+        rows.annotate(period=period)
+        .values("period", "topic", "door")
+        .annotate(**{f"{name}_sum": Sum(name) for name in COLUMNS})
+        .values_list("period", "topic", "door", *(f"{name}_sum" for name in COLUMNS), named=True)
+    )
 
 
 @functools.cache

@@ -121,9 +121,11 @@ class Bucket:
 
     def left(self, now_s: float) -> int:
         """Return the units that may be taken now, by the best knowledge of this process."""
-        known = gcra.left(self.whole_at_s, now_s, self.rate)
-        held = self.units if self.units < 0 or now_s < self.ends_s else 0
-        return max(0, min(self.rate.burst, int(known + held + EPSILON_S)))
+        if self.units < 0 or now_s < self.ends_s:
+            known = gcra.left(self.whole_at_s, now_s, self.rate) + self.units
+        else:
+            known = gcra.left(self.whole_at_s, now_s, self.rate)
+        return max(0, min(self.rate.burst, int(known + EPSILON_S)))
 
     @property
     def debt(self) -> int:

@@ -340,5 +340,8 @@ def _name(scope: str, tally: Tally) -> str:
 
 def _standing(policy: str, buckets: Sequence[Bucket], now_s: float) -> Standing:
     """Return how the tightest bucket of a policy stands."""
-    standings = [Standing(policy, each.rate, each.left(now_s)) for each in buckets]
-    return min(standings, key=lambda each: each.left)
+    tightest, left = buckets[0], buckets[0].left(now_s)
+    for bucket in buckets[1:]:
+        if (other := bucket.left(now_s)) < left:
+            tightest, left = bucket, other
+    return Standing(policy, tightest.rate, left)

@@ -89,12 +89,19 @@ def create_key(
 
 
 def _insert(
-    actor: Actor, partner: str, name: str, rights: Rights, expires_at: datetime
+    actor: Actor,
+    partner: str,
+    name: str,
+    rights: Rights,
+    expires_at: datetime,
+    *,
+    plan: str | None = None,
 ) -> tuple[ApiKey, str]:
     made = api_key.generate("test" if rights.mode == ApiKey.Mode.TEST else "live")
     pepper_id = api_key.peppers().writer
     row = ApiKey.objects.create(
         partner_id=partner,
+        plan_id=plan,
         public_id=made.public_id,
         digest=api_key.digest(made.whole, pepper_id),
         pepper_id=pepper_id,
@@ -146,7 +153,9 @@ def rotate_key(
                 "Two keys of this name are live; wait for the first to end, or revoke it."
             )
         expires_at = clock.now() + (row.expires_at - row.not_before)
-        fresh, plain = _insert(actor, row.partner_id, row.name, rights, expires_at)
+        fresh, plain = _insert(
+            actor, row.partner_id, row.name, rights, expires_at, plan=row.plan_id
+        )
         apply(row, {"expires_at": min(row.expires_at, clock.now() + overlap)})
         audit.append(actor, Verb.KEY_ROTATED, fresh, {"rotated_from": (None, row.id)})
     return fresh, plain

@@ -8,9 +8,9 @@ from django.db.models import Model
 from kafkahub import clock
 from kafkahub.errors import NotFound
 from subscriptions import audit
-from subscriptions.models import ApiKey, Endpoint, Grant, Partner, Subscription, Topic
+from subscriptions.models import ApiKey, Endpoint, Grant, Partner, Plan, Subscription, Topic
 
-Versioned = TypeVar("Versioned", Partner, ApiKey, Topic, Grant, Endpoint, Subscription)
+Versioned = TypeVar("Versioned", Partner, Plan, ApiKey, Topic, Grant, Endpoint, Subscription)
 Row = TypeVar("Row", bound=Model)
 
 

@@ -20,10 +20,10 @@ from kafkahub.observability import logs
 from subscriptions import audit
 from subscriptions.actions.rows import apply, lock
 from subscriptions.audit import Actor, Subject, Verb
-from subscriptions.models import Grant, Partner, Topic
+from subscriptions.models import Grant, Partner, Plan, Topic
 
 M = TypeVar("M", bound=models.Model)
-V = TypeVar("V", Partner, Topic, Grant)
+V = TypeVar("V", Partner, Plan, Topic, Grant)
 
 if TYPE_CHECKING:
 

@@ -1,5 +1,6 @@
 """API keys: made, rotated and revoked here, shown once, never read."""
 
+import functools
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -14,11 +15,22 @@ from django.utils.safestring import SafeString
 
 from kafkahub import clock
 from subscriptions.actions import keys as verbs
-from subscriptions.admin.base import AnyForm, HubAdmin, actor_of
+from subscriptions.actions import plans as verbs_of_plans
+from subscriptions.admin.base import AnyForm, HubAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, code, listed
-from subscriptions.admin.pages import Question, Shown, ask_then, keep, show_each, show_once, take
+from subscriptions.admin.pages import (
+    Question,
+    Shown,
+    ask,
+    ask_then,
+    is_too_many,
+    keep,
+    show_each,
+    show_once,
+    take,
+)
 from subscriptions.inputs import FIXED_SCOPES
-from subscriptions.models import ApiKey, Topic
+from subscriptions.models import ApiKey, Plan, Topic
 
 SCOPES = (*FIXED_SCOPES, "topic:*:read", "topic:*:write")
 USUAL_SCOPES = ("webhooks:read", "webhooks:write", "deliveries:read", "topic:*:read")
@@ -68,6 +80,14 @@ class KeyForm(AnyForm):
         fields = ("partner", "name", "mode", "scopes", "topics", "allowed_cidrs", "expires_at")
 
 
+class PlanChoice(forms.Form):
+    """Which plan keys shall have."""
+
+    plan = forms.ModelChoiceField(
+        Plan.objects.all(), required=False, empty_label="the partner's plan"
+    )
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(HubAdmin[ApiKey]):
     """What a key may do is fixed when it is made; operators revoke it or make another."""
@@ -87,7 +107,7 @@ class ApiKeyAdmin(HubAdmin[ApiKey]):
     list_filter = ("mode",)
     list_select_related = ("partner",)
     search_fields = ("name", "id", "public_id", "partner__name")
-    actions = ("rotate", "revoke")
+    actions = ("set_plan", "rotate", "revoke")
     dangerous_actions = frozenset({"revoke"})
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
@@ -115,6 +135,22 @@ class ApiKeyAdmin(HubAdmin[ApiKey]):
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
         return show_once(request, ApiKey, "The new key", [take(request)])
+
+    @admin.action(description="Set plan", permissions=["operate"])
+    def set_plan(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponseBase | None:
+        if is_too_many(request, queryset):
+            return None
+        question = Question(
+            "set_plan",
+            "The plan's rates hold for these keys, at every door within 5 seconds.",
+            "Set plan",
+        )
+        form, page = ask(request, queryset, question, PlanChoice)
+        if page is None:
+            actor, plan = actor_of(request), form.cleaned_data["plan"]
+            set_plan = functools.partial(verbs_of_plans.set_plan, actor, plan=plan)
+            run_each(request, queryset, set_plan, "have the plan now")
+        return page
 
     @admin.action(description="Rotate", permissions=["operate"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponseBase | None:
@@ -178,6 +214,7 @@ KEY_FIELDS = (
     "scope_names",
     "topic_names",
     "cidr_names",
+    "plan",
     "not_before",
     "expires_at",
     "revoked_at",

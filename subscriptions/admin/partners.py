@@ -26,6 +26,7 @@ from subscriptions.models import (
     Partner,
     StreamTicket,
     Subscription,
+    UsageHour,
 )
 
 
@@ -59,7 +60,7 @@ class PartnerForm(AnyForm):
 
     class Meta:
         model = Partner
-        fields = ("name", "contact", "allowed_origins")
+        fields = ("name", "contact", "plan", "allowed_origins")
 
 
 @admin.register(Partner)
@@ -74,6 +75,7 @@ class PartnerAdmin(VersionedAdmin[Partner]):
     fields = (
         "name",
         "contact",
+        "plan",
         "allowed_origins",
         "id",
         "status_badge",
@@ -99,14 +101,15 @@ class PartnerAdmin(VersionedAdmin[Partner]):
                 ("Endpoints", Endpoint, own),
                 ("Subscriptions", Subscription, own),
                 ("Stream tickets", StreamTicket, own),
+                ("Usage", UsageHour, own),
                 ("Audit", AuditEvent, {"partner__exact": partner.pk}),
             ]
         )
 
     def create(self, actor: Actor, obj: Partner, form: AnyForm) -> Partner:
         made = verbs.create_partner(actor, obj.name, obj.contact)
-        origins = form.cleaned_data["allowed_origins"]
-        return verbs.update_partner(actor, made, {"allowed_origins": origins})
+        chosen = {name: form.cleaned_data[name] for name in ("plan", "allowed_origins")}
+        return verbs.update_partner(actor, made, chosen)
 
     @admin.action(description="Suspend", permissions=["operate"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Partner]) -> HttpResponseBase | None:

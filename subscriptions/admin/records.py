@@ -6,7 +6,14 @@ from django.utils.safestring import SafeString
 
 from subscriptions.admin.base import ReadOnlyAdmin
 from subscriptions.admin.display import as_json, badge, code, object_url
-from subscriptions.models import AuditEvent, IdempotencyKey, LanePosition, Subscription
+from subscriptions.models import (
+    AuditEvent,
+    IdempotencyKey,
+    LanePosition,
+    Subscription,
+    UsageHour,
+)
+from subscriptions.usage import COLUMNS
 
 
 @admin.register(AuditEvent)
@@ -77,6 +84,18 @@ class LanePositionAdmin(ReadOnlyAdmin[LanePosition]):
     @admin.display(description="state", ordering="state")
     def state_badge(self, lane: LanePosition) -> SafeString:
         return badge(lane.state)
+
+
+@admin.register(UsageHour)
+class UsageHourAdmin(ReadOnlyAdmin[UsageHour]):
+    """What partners used, by the hour, door and topic; written twice a minute."""
+
+    list_display = ("hour", "partner", "door", "topic", *COLUMNS)
+    list_display_links = ("hour",)
+    list_filter = ("door", "hour")
+    list_select_related = ("partner",)
+    search_fields = ("partner__name", "=partner__id", "=topic")
+    search_help_text = "A partner's name, or exactly a partner's id or a topic."
 
 
 @admin.register(IdempotencyKey)
