@@ -145,7 +145,7 @@ class Spot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     topic: Annotated[str, Meta(min_length=1, max_length=249)]
     partition: Annotated[int, Meta(ge=0, lt=2**31)]
-    offset: Annotated[int, Meta(ge=EARLIEST, lt=2**63)] | None = None
+    offset: Annotated[int, Meta(ge=EARLIEST, le=2**63 - 1)] | None = None
     timestamp: Annotated[int, Meta(ge=0, lt=2**53)] | None = None
 
 
