@@ -102,6 +102,8 @@ class Gateway:
             topology=self.topology,
             limiter=limiter,
             make_reader=self._make_reader,
+            ring=ring,
+            record_id=record_id,
         )
         self._signals = Signals(self.drain, settings.stream_drain)
         self._loop: asyncio.AbstractEventLoop | None = None

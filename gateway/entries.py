@@ -7,8 +7,7 @@ import msgspec
 
 from gateway import confluent
 from gateway.confluent import Embedded
-from gateway.envelopes import OWN_FRONT
-from kafkahub.kafka.record import Record
+from kafkahub.kafka.record import OWN_FRONT, Record
 
 _encode = msgspec.json.encode
 _NULL = b"null"

@@ -16,7 +16,7 @@ from gateway.batch import is_too_deep
 from gateway.confluent import Embedded, Refusal, malformed, unprocessable
 from kafkahub import strictjson
 from kafkahub.errors import Fault
-from kafkahub.kafka.record import Entry, Refused, Result, Written
+from kafkahub.kafka.record import OWN_FRONT, Entry, Refused, Result, Written
 
 MAX_RECORDS: Final = 10_000
 MAX_RECORD_BYTES: Final = 1024 * 1024
@@ -25,8 +25,6 @@ MAX_KEY_BYTES: Final = 65_536
 MAX_HEADERS: Final = 100
 MAX_HEADER_BYTES: Final = 32_768
 MAX_NAME: Final = 249
-OWN_FRONT: Final = "kafkahub-"
-"""Names of headers that begin so are ours: removed from what partners see, refused from them."""
 MAX_INT32: Final = 2**31 - 1
 MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

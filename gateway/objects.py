@@ -10,7 +10,7 @@ import msgspec
 
 from kafkahub.kafka import cloudevents, envelope
 from kafkahub.kafka.envelope import Undecodable
-from kafkahub.kafka.record import Record
+from kafkahub.kafka.record import OWN_FRONT, Record
 from subscriptions.live import LiveTopic
 
 _encode = msgspec.json.encode
@@ -61,9 +61,11 @@ def cloudevent_object(record: Record, topic: LiveTopic, source: str, record_id: 
 
 
 def header_values(record: Record) -> dict[str, object]:
-    """Return headers by name; the values of a name that repeats are a list, in order."""
+    """Return headers but ours by name; the values of a name that repeats are a list, in order."""
     named: dict[str, list[object]] = {}
     for name, value in record.headers:
+        if name.startswith(OWN_FRONT):
+            continue
         named.setdefault(name, []).append(_text_or_base64(value))
     return {name: values if len(values) > 1 else values[0] for name, values in named.items()}
 

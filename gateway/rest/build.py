@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.consumers import Consumers
+from gateway.hub.groups import RecordId
 from gateway.hub.reads import Reads
 from gateway.produce import Writer
 from gateway.receipts import Once
@@ -14,6 +15,7 @@ from gateway.rest.parts import Parts, runner
 from gateway.rest.waiting import Waiting
 from gateway.topology import Topology
 from kafkahub.config import Config
+from kafkahub.crypto import KeyRing
 from kafkahub.kafka.reader import Reader
 from kafkahub.limits.limiter import Limiter
 from subscriptions.live import Snapshot
@@ -39,6 +41,8 @@ class Rest:
         topology: Topology,
         limiter: Limiter,
         make_reader: Callable[..., Reader],
+        ring: KeyRing,
+        record_id: RecordId,
     ) -> None:
         self._settings = settings
         self._snapshot = snapshot
@@ -46,6 +50,8 @@ class Rest:
         self._topology = topology
         self._limiter = limiter
         self._make_reader = make_reader
+        self._ring = ring
+        self._record_id = record_id
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="rest-database")
         self._parts: Parts | None = None
         self._door: RestDoor | None = None
@@ -71,6 +77,8 @@ class Rest:
             consumers=Consumers(reads, self._topology, run),
             once=Once(self._writer, reads, self._topology, run),
             waiting=Waiting(settings.rest_waiting),
+            ring=self._ring,
+            record_id=self._record_id,
         )
         self._door = RestDoor(self._parts)
 

@@ -7,11 +7,24 @@ import structlog
 from gateway import confluent
 from gateway.confluent import Refusal
 from gateway.consumers import NoPosition
-from gateway.rest import v2, v2_consumers, v2_offsets, v2_records
-from gateway.rest.call import Call, Gone, Receive, Reply, Scope, Send
+from gateway.rest import (
+    native,
+    native_errors,
+    native_read,
+    v2,
+    v2_consumers,
+    v2_offsets,
+    v2_records,
+)
+from gateway.rest.call import Call, Gone, Headers, Receive, Reply, Scope, Send
 from gateway.rest.parts import Parts, charge, identify
 from gateway.rest.routing import Methods, Routes
-from kafkahub.errors import HubError, Invalid, Unauthenticated
+from kafkahub.errors import (
+    HubError,
+    MethodNotAllowed,
+    NotFound,
+    TopicNotFound,
+)
 from kafkahub.kafka.faults import UnknownTopic
 from kafkahub.limits import policies
 from subscriptions.pull.rows import IllegalState, InstanceExists, InstanceGone
@@ -45,6 +58,15 @@ V2: Final = Routes(
         f"{_INSTANCE}/positions/end": {"POST": v2_offsets.seek_end},
     }
 )
+NATIVE_FRONT: Final = "/api/v1/topics/"
+NATIVE: Final = Routes(
+    {
+        "/api/v1/topics/{topic}/records": {"GET": native_read.read, "POST": native.write},
+        "/api/v1/topics/{topic}/records:batch": {"POST": native.write_batch},
+    }
+)
+CHARGED: Final = frozenset({v2.produce, native.write, native.write_batch})
+"""Handlers that charge the topic as well, by themselves."""
 
 
 class RestDoor:
@@ -56,35 +78,46 @@ class RestDoor:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         call = Call(scope, receive, send)
+        is_native = call.path.startswith(NATIVE_FRONT)
         try:
-            reply = await self._answer(call)
+            reply = await self._answer(call, NATIVE if is_native else V2)
         except Gone:
             return
-        except (HubError, Refusal) as error:
-            reply = refused(error)
-        except _FOREIGN as error:
-            reply = refused(_translated(error))
-        except Exception:  # the outermost frame of a request: it is a bug, and says so once
-            log.exception("rest.failed", path=call.path)
-            reply = refused(Refusal(500, 500, "Internal Server Error"))
+        except Exception as error:  # noqa: BLE001 - the outermost frame of a request tells all apart
+            reply = self._refused(call, error, is_native=is_native)
         if reply.status:
             await call.reply(reply)
 
-    async def _answer(self, call: Call) -> Reply:
-        found = V2.find(call.path)
+    def _refused(self, call: Call, error: Exception, *, is_native: bool) -> Reply:
+        """Return the answer to an error; one that nobody foresaw is a bug, and says so once."""
+        if isinstance(error, _FOREIGN):
+            error = TopicNotFound() if is_native else _translated(error)
+        if not isinstance(error, HubError | Refusal):
+            log.error("rest.failed", path=call.path, exc_info=error)
+            error = HubError("Something went wrong on our side.")
+        if is_native:
+            reply = native_errors.refused(self._parts, call, _native(error))
+            told = error.headers if isinstance(error, Refusal) else ()
+            return reply._replace(headers=[*reply.headers, *told, *_closing(error)])
+        return refused(error)
+
+    async def _answer(self, call: Call, routes: Routes) -> Reply:
+        found = routes.find(call.path)
         if found is None:
             raise confluent.not_found()
         handler = found.methods.get(call.method)
         if handler is None:
             raise not_allowed(found.methods)
         principal = await identify(self._parts, call)
-        if handler is not v2.produce:  # which charges its topic as well
+        if handler not in CHARGED:
             charge(self._parts, principal, call, policies.cost(requests=1, bytes_in=call.length))
         return await handler(self._parts, call, *found.names)
 
 
 def takes(path: str) -> bool:
     """Return whether a path is one of the REST doors."""
+    if path.startswith(NATIVE_FRONT):
+        return path.rstrip("/").endswith(("/records", "/records:batch"))
     return path.startswith(PREFIXES) or path in ROOTS
 
 
@@ -124,14 +157,22 @@ def refused(error: HubError | Refusal) -> Reply:
     """Return the answer to what went wrong."""
     told = confluent.describe(error)
     headers = [*told.headers, (b"cache-control", b"no-store")]
-    if _ends_connection(error):
-        headers.append((b"connection", b"close"))
+    headers += _closing(error)
     return Reply(told.status, told.body, v2.MEDIA_TYPE, headers)
 
 
-def _ends_connection(error: HubError | Refusal) -> bool:
-    """Return whether a body was left unread, so that nothing more may come on the connection."""
-    return not isinstance(error, Refusal | Invalid | Unauthenticated) and error.status in UNREAD
+def _native(error: HubError | Refusal) -> HubError:
+    """Return a refusal of the router in the words of our own form."""
+    if isinstance(error, HubError):
+        return error
+    if error.status == 405:  # noqa: PLR2004 - the one number of its kind
+        return MethodNotAllowed(f"Allowed are: {dict(error.headers)[b'allow'].decode()}.")
+    return NotFound()
+
+
+def _closing(error: HubError | Refusal) -> Headers:
+    """End the connection where a body was left unread: nothing more may come on it."""
+    return [(b"connection", b"close")] if error.status in UNREAD else []
 
 
 UNREAD: Final = frozenset({408, 413})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
 from gateway.consumers import Consumers
+from gateway.hub.groups import RecordId
 from gateway.hub.reads import Reads
 from gateway.produce import Writer
 from gateway.receipts import Once, Run
@@ -14,6 +15,7 @@ from gateway.rest.call import Call, Headers
 from gateway.rest.waiting import Waiting
 from gateway.topology import Topology
 from kafkahub import clock
+from kafkahub.crypto import KeyRing
 from kafkahub.errors import Forbidden, NotFound, TopicNotFound, Unauthenticated
 from kafkahub.limits import policies
 from kafkahub.limits.limiter import Limiter
@@ -39,6 +41,8 @@ class Parts:
     database    threads in which SQL runs: never on the event loop
     base_url    public address, without a slash at its end
     cluster_id  how v3 calls the cluster; not Kafka's own id
+    ring        keys that seal cursors
+    record_id   the id by which a partner drops copies of a record
     """
 
     snapshot: Callable[[], Snapshot]
@@ -53,6 +57,8 @@ class Parts:
     consumers: Consumers
     once: Once
     waiting: Waiting
+    ring: KeyRing
+    record_id: RecordId
 
 
 def runner(database: Executor) -> Run:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from kafkahub.kafka import cloudevents
-from kafkahub.kafka.record import Record
+from kafkahub.kafka.record import OWN_FRONT, Record
 
 Format = Literal["envelope", "raw", "cloudevents_structured", "cloudevents_binary"]
 TopicFormat = Literal["json", "string", "binary"]
@@ -202,6 +202,8 @@ def _headers(record: Record) -> dict[str, object]:
     """Return headers by name; the values of a name that repeats are a list, in order."""
     named: dict[str, list[object]] = {}
     for name, value in record.headers:
+        if name.startswith(OWN_FRONT):
+            continue
         named.setdefault(name, []).append(_text_or_base64(value))
     return {name: values if len(values) > 1 else values[0] for name, values in named.items()}
 

@@ -5,6 +5,10 @@ from typing import NamedTuple
 import msgspec
 
 
+OWN_FRONT = "kafkahub-"
+"""Names of Kafka headers that are ours: partners neither see nor send them."""
+
+
 class Position(NamedTuple):
     """A place in a topic: the offset of the next record to read there."""
 
