@@ -46,6 +46,7 @@ def welcome(parts: Stack, seed: Seed, *, base_url: str, receiver_url: str, folde
         ("key", seed.api_key),
         ("subscribe", _subscribe(base_url, seed)),
         ("deliveries", f"curl -s {_bearer(seed)} {base_url}/api/v1/deliveries"),
+        ("stream", f"curl -N {_bearer(seed)} {base_url}/streams/{seed.topics[0]}"),
         ("kafka", f"{parts.bootstrap}  {' '.join(seed.topics)}"),
         ("sample", f"{len(seed.topics)} topics, 5 records/s; {receiver_url} fails 1 in 20"),
         ("commands", f"set -a; . {folder}/dev.env; set +a; {_program()} manage.py doctor"),

@@ -120,6 +120,13 @@ def test_the_printed_line_lists_deliveries(product: Running) -> None:
     assert "delivered" in {delivery["state"] for delivery in listed["data"]}
 
 
+def test_the_printed_line_streams_records(product: Running) -> None:
+    lines = copied(f"{product.printed('stream')} -s --max-time 10 | head -n 12")
+
+    assert "event: heartbeat" in lines
+    assert '"topic":"orders"' in lines
+
+
 def test_commands_reach_what_runs_by_the_printed_line(product: Running) -> None:
     line = product.printed("commands").replace("doctor", "check")
 

@@ -43,7 +43,15 @@ KEY_NAME = "make dev"
 ENDPOINT_NAME = "sample receiver"
 SUBSCRIPTION_NAME = "everything"
 SCOPES = frozenset(
-    {"webhooks:read", "webhooks:write", "deliveries:read", "deliveries:write", "keys:manage"}
+    {
+        "topic:*:read",
+        "topic:*:write",
+        "webhooks:read",
+        "webhooks:write",
+        "deliveries:read",
+        "deliveries:write",
+        "keys:manage",
+    }
 )
 TOPIC_DEADLINE_S = 20.0
 
