@@ -40,29 +40,46 @@ class Signer(Protocol):
         ...
 
 
-class HmacSigner:
-    """Signs ``v1`` with HMAC-SHA256.
+class Mac:
+    """HMAC-SHA256 under one key, for many contents that may begin alike.
 
     Both halves of HMAC (RFC 2104) are hashed once and copied for each use: 1.1 µs for 1 KB where
     ``hmac.digest`` takes 1.9, because OpenSSL sets up a keyed context for every call.
+
+    prefix  what every content begins with; hashed once
     """
 
     __slots__ = ("_inner", "_outer")
 
-    def __init__(self, key: bytes) -> None:
-        if len(key) > SECRET_MAX_BYTES:
-            raise ValueError(f"the secret has more than {SECRET_MAX_BYTES} bytes")
+    def __init__(self, key: bytes, prefix: bytes = b"") -> None:
+        if len(key) > _BLOCK_BYTES:
+            raise ValueError(f"the key has more than {_BLOCK_BYTES} bytes")
         block = key.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(block.translate(_INNER_PAD))
+        self._inner = hashlib.sha256(block.translate(_INNER_PAD) + prefix)
         self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
 
-    def sign(self, content: bytes) -> str:
-        """Return ``v1,<base64>``."""
+    def digest(self, content: bytes) -> bytes:
+        """Return the 32 bytes for the prefix followed by ``content``."""
         inner = self._inner.copy()
         inner.update(content)
         outer = self._outer.copy()
         outer.update(inner.digest())
-        return "v1," + binascii.b2a_base64(outer.digest(), newline=False).decode("ascii")
+        return outer.digest()
+
+
+class HmacSigner:
+    """Signs ``v1`` with HMAC-SHA256."""
+
+    __slots__ = ("_mac",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) > SECRET_MAX_BYTES:
+            raise ValueError(f"the secret has more than {SECRET_MAX_BYTES} bytes")
+        self._mac = Mac(key)
+
+    def sign(self, content: bytes) -> str:
+        """Return ``v1,<base64>``."""
+        return "v1," + binascii.b2a_base64(self._mac.digest(content), newline=False).decode("ascii")
 
 
 class Ed25519Signer:
