@@ -43,6 +43,7 @@ PROBLEM: Node = {
         "detail": {"type": "string"},
         "instance": {"type": "string"},
         "request_id": {"type": "string"},
+        "violated-policies": {"type": "array", "items": {"type": "string"}},
         "errors": {
             "type": "array",
             "items": {

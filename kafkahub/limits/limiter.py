@@ -7,8 +7,7 @@ A door calls ``admit`` at the start of a request, ``charge`` for what it learns 
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 from kafkahub.limits import headers, policies
 from kafkahub.limits.buckets import BOOKING_S, Bucket, Company
@@ -16,73 +15,15 @@ from kafkahub.limits.gcra import Rate
 from kafkahub.limits.headers import Refusal, Standing
 from kafkahub.limits.leases import FAULTS, PREFIX, Booking, Leases, Paid
 from kafkahub.limits.open_streams import OpenStreams
-from kafkahub.limits.policies import Cost, Limited, Limits
+from kafkahub.limits.policies import Cost, Limited
+from kafkahub.limits.tallies import Recent, Tally
 
 MAX_TALLIES = 50_000
 """Principals, pairs of them with a topic, and addresses kept in memory; the longest unused go."""
 MAX_DUE = 20_000
 """Buckets waiting to be booked; more wait in their turn, so memory stays flat in a flood."""
 
-Value = TypeVar("Value")
 Headers = list[tuple[str, str]]
-
-
-class Recent(Generic[Value]):
-    """Keeps the values used last, at most ``size`` and at least half of that.
-
-    Two generations: a look-up costs one ``dict.get``, where an exact order would cost five.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._half = size // 2
-        self._young: dict[object, Value] = {}
-        self._old: dict[object, Value] = {}
-
-    def get(self, key: object) -> Value | None:
-        found = self._young.get(key)
-        if found is not None:
-            return found
-        found = self._old.pop(key, None)
-        if found is not None:
-            self.put(key, found)
-        return found
-
-    def put(self, key: object, value: Value) -> None:
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
-        self._young[key] = value
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-
-class Tally(dict[str, tuple[Bucket, ...]]):
-    """By policy, the buckets that are charged together for one principal, topic or address.
-
-    Filled as policies are used: most names use one or two of them.
-    """
-
-    __slots__ = ("_fill", "limits", "name", "payer", "told")
-
-    def __init__(
-        self,
-        limits: Limits,
-        payer: Limited | None,
-        name: str,
-        fill: "Callable[[Tally, str], tuple[Bucket, ...]]",
-    ) -> None:
-        """``payer``: None for an address; ``name``: the topic or "", or the address."""
-        super().__init__()
-        self.limits = limits
-        self.payer = payer
-        self.name = name
-        self.told: dict[tuple[str, ...], str] | None = None
-        """``RateLimit-Policy`` by the policies it names; made once."""
-        self._fill = fill
-
-    def __missing__(self, policy: str) -> tuple[Bucket, ...]:
-        found = self[policy] = self._fill(self, policy)
-        return found
 
 
 ANONYMOUS_REQUEST: tuple[tuple[str, int], ...] = ((policies.ANONYMOUS, 1),)
@@ -193,10 +134,29 @@ class Limiter:
         this process's own knowledge decides.
         """
         with self._lock:
-            tally = self._tally(principal, "")
-            if any(self._wait_s(bucket, count) for bucket in tally[policy]):
+            buckets = self._tally(principal, "")[policy]
+        return self._take_all(buckets, policy, count)
+
+    def take_name(self, policy: str, name: str, rate: Rate, count: int = 1) -> Refusal | None:
+        """Charge a slow policy of something that is no principal; otherwise as ``take``.
+
+        policy  shown to clients, such as ``token`` or ``handshakes``
+        name    whom it counts for, such as ``client:…`` or ``host:…``; says nothing secret
+        """
+        with self._lock:
+            tally = self._tallies.get((policy, name))
+            if tally is None:
+                tally = Tally(policies.NOBODY, None, name, self._filling)
+                tally[policy] = (self._bucket(policy, name, rate),)
+                self._tallies.put((policy, name), tally)
+        return self._take_all(tally[policy], policy, count)
+
+    def _take_all(self, buckets: Sequence[Bucket], policy: str, count: int) -> Refusal | None:
+        tally = {policy: tuple(buckets)}
+        with self._lock:
+            if any(self._wait_s(bucket, count) for bucket in buckets):
                 return self._refuse(tally, ((policy, count),), self._monotonic_s())
-        for bucket in tally[policy]:
+        for bucket in buckets:
             if not self._take_one(bucket, count):
                 with self._lock:
                     return self._refuse(tally, ((policy, count),), self._monotonic_s())
@@ -239,7 +199,12 @@ class Limiter:
             bucket.book(0, paid.whole_in_s, sent_s, self._monotonic_s())
             return paid.leased >= count
 
-    def _refuse(self, tally: Tally, charges: Sequence[tuple[str, int]], now_s: float) -> Refusal:
+    def _refuse(
+        self,
+        tally: Mapping[str, tuple[Bucket, ...]],
+        charges: Sequence[tuple[str, int]],
+        now_s: float,
+    ) -> Refusal:
         """Return all that is used up, and the longest wait of it."""
         waits: dict[str, float] = {}
         for policy, count in charges:
@@ -281,7 +246,7 @@ class Limiter:
 
     def _fill(self, tally: Tally, policy: str) -> tuple[Bucket, ...]:
         return tuple(
-            self._bucket(policy, _name(scope, tally), rates[policy])
+            self._bucket(policy, tally.name_of(scope), rates[policy])
             for scope, rates in tally.limits.rates.items()
             if policy in rates and (scope != policies.TOPIC or tally.name)
         )
@@ -324,18 +289,6 @@ class Limiter:
             for bucket in due:
                 bucket.is_due = False
                 bucket.book_alone(now_s, self._company)
-
-
-def _name(scope: str, tally: Tally) -> str:
-    """Return the name of whom a scope charges, as Redis knows it."""
-    payer = tally.payer
-    if payer is None:
-        return f"{scope}:{tally.name}"
-    if scope == policies.DEPLOYMENT:
-        return scope
-    if scope == policies.PARTNER:
-        return f"{scope}:{payer.partner}"
-    return f"{scope}:{payer.id}:{tally.name}" if scope == policies.TOPIC else f"{scope}:{payer.id}"
 
 
 def _standing(policy: str, buckets: Sequence[Bucket], now_s: float) -> Standing:

@@ -7,6 +7,7 @@ from django.test import Client
 
 from kafkahub.limits import policies
 from subscriptions import limiting, usage
+from subscriptions.authentication import chain
 from subscriptions.models import Plan, UsageHour
 from tests import factories
 from tests.api import BASE, Caller, json_of
@@ -189,6 +190,20 @@ def test_nobody_sees_what_others_used_or_topics_that_do_not_exist_for_them(
 
     assert [row["topic"] for row in json_of(alice.get("/usage"))["data"]] == ["orders"]
     assert json_of(charlie.get("/usage"))["data"] == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_changed_plan_holds_for_keys_that_are_known_already(alice: Caller) -> None:
+    default = plan(1, 500, is_default=True)
+    before = alice.get("/partner").headers["RateLimit-Policy"]
+
+    Plan.objects.filter(pk=default.pk).update(
+        rules={"key": {"requests": {"per_s": 1, "burst": 900}}}
+    )
+    chain.process_chain.looked_s = float("-inf")  # as if a poll's time had passed
+
+    after = alice.get("/partner").headers["RateLimit-Policy"]
+    assert (before, after) == ('"requests";q=500;w=500', '"requests";q=900;w=900')
 
 
 def test_every_rate_of_a_plan_is_a_policy() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from kafkahub.limits import policies
 from kafkahub.limits.buckets import CHUNKS_A_BURST
+from kafkahub.limits.gcra import Rate
 from kafkahub.limits.headers import Refusal
 from kafkahub.limits.limiter import MAX_DUE, Limiter
 from kafkahub.limits.policies import ONE_REQUEST, STANDARD, Limits, Rule, cost
@@ -221,6 +222,22 @@ def test_a_slow_policy_is_exact_over_processes(own_redis: OwnRedis, sharing: Lim
     taken = [who.take(principal, policies.CONTROL) is None for who in [sharing, other] * 10]
 
     assert sum(taken) == 7
+    other.stop()
+
+
+def test_a_slow_policy_of_a_name_is_exact_over_processes(
+    own_redis: OwnRedis, sharing: Limiter
+) -> None:
+    other = Limiter(own_redis.url, processes=4)
+    other._company.is_away = False
+    rate = Rate(per_s=10 / 60, burst=10)
+
+    refusals = [who.take_name("token", "client:a", rate) for who in [sharing, other] * 10]
+
+    assert [refusal is None for refusal in refusals] == [True] * 10 + [False] * 10
+    assert refusals[-1] is not None
+    assert 5 <= refusals[-1].retry_after_s <= 6
+    assert sharing.take_name("token", "client:b", rate) is None
     other.stop()
 
 

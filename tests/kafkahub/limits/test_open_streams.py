@@ -36,10 +36,16 @@ def alone() -> Limiter:
 @pytest.fixture
 def two(own_redis: OwnRedis) -> Iterator[list[Limiter]]:
     """Return the limiters of two processes."""
-    limiters = [Limiter(own_redis.url, processes=2) for _ in range(2)]
+    limiters = [Limiter(own_redis.url, processes=9) for _ in range(2)]
     for limiter in limiters:
         limiter.start()
-    eventually(lambda: not any(limiter.is_away for limiter in limiters), "both reach Redis")
+    eventually(
+        lambda: (
+            all(each._company.processes == 2 for each in limiters)
+            and not any(each.is_away for each in limiters)
+        ),
+        "both reach Redis and know of each other",
+    )
     yield limiters
     for limiter in limiters:
         limiter.stop()
