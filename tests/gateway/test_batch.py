@@ -52,6 +52,17 @@ def test_headers_keep_their_order_and_repeat() -> None:
     assert found == (("b", b"1"), ("a", b"x"), ("a", None), ("a", b"\xff"), ("c", None))
 
 
+@pytest.mark.parametrize("text", ['{"key":"a:b"}', '{"key":"a\\u003ab"}'])
+def test_a_colon_in_a_key_is_no_member(text: str) -> None:
+    assert entry(text).key == b"a:b"
+
+
+def test_colons_and_escapes_in_headers_are_taken() -> None:
+    text = '{"headers":{"a:b":"c:d","e":"f\\u003a","g":"\\n"}}'
+
+    assert entry(text).headers == (("a:b", b"c:d"), ("e", b"f:"), ("g", b"\n"))
+
+
 def test_partition_and_time_may_be_chosen() -> None:
     found = entry('{"partition":3,"timestamp":"2026-01-01T00:00:00.123Z"}')
 
@@ -69,6 +80,9 @@ def test_text_of_a_text_topic_is_written_without_its_quotes() -> None:
         ('{"valur":1}', "", "unknown_field"),
         ('{"value":1,"value":2}', "", "duplicate_key"),
         ('{"value":{"a:":1},"value":2}', "", "duplicate_key"),
+        ('{"key":"a\\u003ab","key":"x"}', "", "duplicate_key"),
+        ('{"\\u006bey":"a","key":"x"}', "", "duplicate_key"),
+        ('{"key":null,"key":"x"}', "", "duplicate_key"),
         ('{"key":"a","key_base64":"YQ=="}', "/key", "invalid_parameter"),
         ('{"key":7}', "", "invalid_parameter"),
         ('{"key_base64":"Y"}', "/key_base64", "invalid_parameter"),
