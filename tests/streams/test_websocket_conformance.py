@@ -4,8 +4,10 @@ The published suite for this runs on Python 2 only, so its classes of cases are 
 framing, control frames, reserved bits and opcodes, fragments, UTF-8, closing, sizes, handshake.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -71,28 +73,34 @@ class Server(uvicorn.Server):
         self.listens.set()
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Return the port of a server with the options of the web process."""
-    made = Server(
-        uvicorn.Config(
-            echo,
-            port=0,
-            loop="uvloop",
-            http=server.GuardedProtocol,
-            ws=server.GuardedWebSocket,
-            ws_max_size=MIB,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-        )
-    )
+@contextlib.contextmanager
+def serving(**more: float) -> Iterator[int]:
+    """Give the port of a server with the options of the web process, and some others."""
+    options: dict[str, Any] = {
+        "port": 0,
+        "loop": "uvloop",
+        "http": server.GuardedProtocol,
+        "ws": server.GuardedWebSocket,
+        "ws_max_size": MIB,
+        "ws_per_message_deflate": False,
+        "lifespan": "off",
+        "log_config": None,
+    }
+    made = Server(uvicorn.Config(echo, **options, **more))
     thread = threading.Thread(target=made.run)
     thread.start()
     assert made.listens.wait(10)
-    yield made.servers[0].sockets[0].getsockname()[1]
-    made.should_exit = True
-    thread.join(20)
+    try:
+        yield made.servers[0].sockets[0].getsockname()[1]
+    finally:
+        made.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving() as number:
+        yield number
 
 
 def exchange(port: int, *sent: bytes, answers: int = 1) -> list[Frame]:
@@ -408,6 +416,24 @@ def test_the_right_version_is_named_to_who_has_another(port: int) -> None:
 def test_a_long_url_is_refused(port: int) -> None:
     with Raw(port, "/ws/echo?x=" + "x" * 8_200) as client:
         assert client.status == 414
+
+
+# Keepalive
+
+
+def test_a_client_that_answers_no_ping_is_closed() -> None:
+    with serving(ws_ping_interval=0.1, ws_ping_timeout=0.1) as number, Raw(number) as client:
+        ping, close = client.everything()
+
+    assert (ping.opcode, close.code) == (PING, 1011)
+
+
+def test_a_client_that_answers_pings_stays() -> None:
+    with serving(ws_ping_interval=0.1, ws_ping_timeout=0.1) as number, Raw(number) as client:
+        for _ in range(5):
+            ping = client.receive()
+            assert ping.opcode == PING
+            client.send(frame(PONG, ping.payload))
 
 
 # Cost
