@@ -86,7 +86,7 @@ def serving(**more: float) -> Iterator[int]:
         "lifespan": "off",
         "log_config": None,
     }
-    made = Server(uvicorn.Config(echo, **options, **more))
+    made = Server(uvicorn.Config(echo, **(options | more)))
     thread = threading.Thread(target=made.run)
     thread.start()
     assert made.listens.wait(10)
