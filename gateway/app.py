@@ -104,6 +104,7 @@ class Gateway:
             make_reader=self._make_reader,
             ring=ring,
             record_id=record_id,
+            is_draining=lambda: self.hub.is_draining,
         )
         self._signals = Signals(self.drain, settings.stream_drain)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -135,6 +135,8 @@ class Application:
         try:
             if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MAX_URL_BYTES:
                 await reply(exchange.send, 414, b'{"status":414,"title":"URI Too Long"}')
+            elif scope["path"] == "/" and b"text/html" not in _accept(scope):
+                await reply(exchange.send, 200, b"{}", "application/json")
             elif self._doors is not None and self._doors.takes(scope["path"]):
                 scope[SERVER_SEND] = send
                 given.clear()  # the server's own list would stay as long as the stream
@@ -171,6 +173,11 @@ class Application:
         host = urlsplit(f"//{header(scope, b'host') or ''}").hostname
         peer = ip_address(scope["client"][0])
         return peer.is_loopback or (peer.is_private and host != self._public_host)
+
+
+def _accept(scope: Scope) -> bytes:
+    """Return what the caller accepts; browsers name HTML, and clients of Kafka proxies do not."""
+    return b",".join(value for name, value in scope["headers"] if name == b"accept")
 
 
 class Exchange:

@@ -43,6 +43,7 @@ class Rest:
         make_reader: Callable[..., Reader],
         ring: KeyRing,
         record_id: RecordId,
+        is_draining: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._snapshot = snapshot
@@ -52,6 +53,7 @@ class Rest:
         self._make_reader = make_reader
         self._ring = ring
         self._record_id = record_id
+        self._is_draining = is_draining
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="rest-database")
         self._parts: Parts | None = None
         self._door: RestDoor | None = None
@@ -79,6 +81,7 @@ class Rest:
             waiting=Waiting(settings.rest_waiting),
             ring=self._ring,
             record_id=self._record_id,
+            is_draining=self._is_draining,
         )
         self._door = RestDoor(self._parts)
 

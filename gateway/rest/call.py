@@ -45,11 +45,23 @@ class Call:
 
     path       without a slash at its end
     principal  who it is, once that is known
+    topic      what it was charged for, ``""`` for none
     """
 
     principal: Principal | None
+    topic: str
 
-    __slots__ = ("_query", "headers", "method", "path", "principal", "receive", "scope", "send")
+    __slots__ = (
+        "_query",
+        "headers",
+        "method",
+        "path",
+        "principal",
+        "receive",
+        "scope",
+        "send",
+        "topic",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -60,6 +72,7 @@ class Call:
         self.receive = receive
         self.send = send
         self.principal = None
+        self.topic = ""
         self._query: dict[str, str] | None = None
 
     @property

@@ -1,5 +1,6 @@
 """The REST doors: which handler a path has, and what every answer has in common."""
 
+import re
 from typing import Final
 
 import structlog
@@ -15,10 +16,13 @@ from gateway.rest import (
     v2_consumers,
     v2_offsets,
     v2_records,
+    v3,
+    v3_groups,
+    v3_records,
 )
 from gateway.rest.call import Call, Gone, Headers, Receive, Reply, Scope, Send
-from gateway.rest.parts import Parts, charge, identify
-from gateway.rest.routing import Methods, Routes
+from gateway.rest.parts import Parts, charge, identify, limit_headers
+from gateway.rest.routing import Found, Methods, Routes
 from kafkahub.errors import (
     HubError,
     MethodNotAllowed,
@@ -65,7 +69,41 @@ NATIVE: Final = Routes(
         "/api/v1/topics/{topic}/records:batch": {"POST": native.write_batch},
     }
 )
-CHARGED: Final = frozenset({v2.produce, native.write, native.write_batch})
+_C: Final = "/v3/clusters/{cluster}"
+_T: Final = f"{_C}/topics/{{topic}}"
+_G: Final = f"{_C}/consumer-groups"
+V3: Final = Routes(
+    {
+        "/v3/clusters": {"GET": v3.clusters},
+        _C: {"GET": v3.cluster},
+        f"{_C}/topics": {"GET": v3.topics, "POST": v3.managed},
+        _T: {"GET": v3.topic, "PATCH": v3.managed, "DELETE": v3.managed},
+        f"{_T}/configs": {"GET": v3.configs},
+        f"{_T}/configs:alter": {"POST": v3.managed},
+        f"{_T}/configs/{{name}}": {
+            "GET": v3.config,
+            "PUT": v3.managed,
+            "DELETE": v3.managed,
+        },
+        f"{_T}/partitions": {"GET": v3.partitions},
+        f"{_T}/partitions/{{partition}}": {"GET": v3.partition},
+        f"{_T}/partitions/{{partition}}/offset": {"GET": v3.offset},
+        f"{_T}/records": {"POST": v3_records.records},
+        f"{_T}/records:batch": {"POST": v3_records.batch},
+        _G: {"GET": v3_groups.groups},
+        f"{_G}/{{group}}": {"GET": v3_groups.group},
+        f"{_G}/{{group}}/consumers": {"GET": v3_groups.consumers},
+        f"{_G}/{{group}}/consumers/{{consumer}}": {"GET": v3_groups.consumer},
+        f"{_G}/{{group}}/lags": {"GET": v3_groups.lags},
+        f"{_G}/{{group}}/lags/{{topic}}/partitions/{{partition}}": {"GET": v3_groups.lag},
+        f"{_G}/{{group}}/lag-summary": {"GET": v3_groups.summary},
+    }
+)
+V3_FRONT: Final = "/v3/"
+V3_LONG_FRONT: Final = "/kafka/v3/"
+CHARGED: Final = frozenset(
+    {v2.produce, native.write, native.write_batch, v3_records.records, v3_records.batch}
+)
 """Handlers that charge the topic as well, by themselves."""
 
 
@@ -80,13 +118,20 @@ class RestDoor:
         call = Call(scope, receive, send)
         is_native = call.path.startswith(NATIVE_FRONT)
         try:
-            reply = await self._answer(call, NATIVE if is_native else V2)
+            reply = await self._answer(call)
         except Gone:
             return
         except Exception as error:  # noqa: BLE001 - the outermost frame of a request tells all apart
             reply = self._refused(call, error, is_native=is_native)
         if reply.status:
-            await call.reply(reply)
+            await call.reply(reply._replace(headers=[*reply.headers, *self._limits(call)]))
+
+    def _limits(self, call: Call) -> Headers:
+        """Return what the answer tells of limits, in the words of the door."""
+        told = limit_headers(self._parts, call)
+        if told and _is_v3(call.path):
+            return [*told, *in_v3_words(told)]
+        return told
 
     def _refused(self, call: Call, error: Exception, *, is_native: bool) -> Reply:
         """Return the answer to an error; one that nobody foresaw is a bug, and says so once."""
@@ -99,12 +144,10 @@ class RestDoor:
             reply = native_errors.refused(self._parts, call, _native(error))
             told = error.headers if isinstance(error, Refusal) else ()
             return reply._replace(headers=[*reply.headers, *told, *_closing(error)])
-        return refused(error)
+        return refused(error, b"application/json" if _is_v3(call.path) else v2.MEDIA_TYPE)
 
-    async def _answer(self, call: Call, routes: Routes) -> Reply:
-        found = routes.find(call.path)
-        if found is None:
-            raise confluent.not_found()
+    async def _answer(self, call: Call) -> Reply:
+        found = find(call.path)
         handler = found.methods.get(call.method)
         if handler is None:
             raise not_allowed(found.methods)
@@ -114,6 +157,25 @@ class RestDoor:
         return await handler(self._parts, call, *found.names)
 
 
+def _is_v3(path: str) -> bool:
+    return path.startswith((V3_FRONT, V3_LONG_FRONT))
+
+
+def find(path: str) -> Found:
+    """Return what a path offers. Raises Refusal 404."""
+    if path.startswith(V3_LONG_FRONT):
+        path = path.removeprefix("/kafka")
+    if path.startswith(V3_FRONT):
+        found = V3.find(path)
+        if found is None:
+            raise v3.left_out()
+        return found
+    found = (NATIVE if path.startswith(NATIVE_FRONT) else V2).find(path)
+    if found is None:
+        raise confluent.not_found()
+    return found
+
+
 def takes(path: str) -> bool:
     """Return whether a path is one of the REST doors."""
     if path.startswith(NATIVE_FRONT):
@@ -121,7 +183,7 @@ def takes(path: str) -> bool:
     return path.startswith(PREFIXES) or path in ROOTS
 
 
-PREFIXES: Final = ("/topics/", "/consumers/", "/brokers/")
+PREFIXES: Final = ("/topics/", "/consumers/", "/brokers/", V3_FRONT, V3_LONG_FRONT)
 ROOTS: Final = frozenset({"/topics", "/brokers", "/consumers"})
 """First segments of the paths that are ours; anything else is Django's."""
 
@@ -131,6 +193,23 @@ def not_allowed(methods: Methods) -> Refusal:
     allowed = ", ".join(methods)
     headers = ((b"allow", allowed.encode()),)
     return Refusal(405, 405, "HTTP 405 Method Not Allowed", headers)
+
+
+_STANDING: Final = re.compile(rb'"requests";r=([0-9]+);t=([0-9]+)')
+_QUOTA: Final = re.compile(rb'"requests";q=([0-9]+)')
+
+
+def in_v3_words(told: Headers) -> Headers:
+    """Return the limit on requests under the names that v3's clients know."""
+    text = b" ".join(value for _, value in told)
+    quota, standing = _QUOTA.search(text), _STANDING.search(text)
+    if quota is None or standing is None:
+        return ()
+    return (
+        (b"x-ratelimit-limit", quota[1]),
+        (b"x-ratelimit-remaining", standing[1]),
+        (b"x-ratelimit-reset", standing[2]),
+    )
 
 
 _FOREIGN = (InstanceGone, InstanceExists, IllegalState, UnknownTopic)
@@ -153,12 +232,12 @@ def _translated(error: Exception) -> Refusal:
             return confluent.topic_not_found()
 
 
-def refused(error: HubError | Refusal) -> Reply:
+def refused(error: HubError | Refusal, content_type: bytes) -> Reply:
     """Return the answer to what went wrong."""
     told = confluent.describe(error)
     headers = [*told.headers, (b"cache-control", b"no-store")]
     headers += _closing(error)
-    return Reply(told.status, told.body, v2.MEDIA_TYPE, headers)
+    return Reply(told.status, told.body, content_type, headers)
 
 
 def _native(error: HubError | Refusal) -> HubError:

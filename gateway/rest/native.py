@@ -10,8 +10,9 @@ from gateway.confluent import media_type
 from gateway.produce import Given
 from gateway.rest.call import Call, Headers, Reply
 from gateway.rest.native_errors import problem_body
-from gateway.rest.parts import DOOR, Parts, charge, limit_headers
+from gateway.rest.parts import DOOR, Parts, charge
 from gateway.rest.v2 import (
+    authorized,
     charge_records,
     count_usage,
     hides_offset,
@@ -23,7 +24,6 @@ from kafkahub.errors import (
     Fault,
     Invalid,
     NotAcceptable,
-    NotFound,
     TopicNotFound,
     UnsupportedMedia,
 )
@@ -64,10 +64,7 @@ async def write_batch(parts: Parts, call: Call, topic: str) -> Reply:
 
 async def _entered(parts: Parts, call: Call, topic: str, parameters: frozenset[str]) -> LiveTopic:
     """Return the topic of a request that may write to it, and charge it."""
-    try:
-        live = parts.writer.authorize(call.who, topic)
-    except NotFound:
-        raise TopicNotFound from None
+    live = authorized(parts, call.who, topic)
     check_names(call, parameters)
     cost = policies.cost(requests=1, bytes_in=call.length, topic=topic)
     charge(parts, call.who, call, cost)
@@ -134,8 +131,6 @@ async def _written(
     cursors: Sequence[str | None] = [None] * len(results)
     if not hides:
         cursors = await parts.writer.cursors(live.name, results)
-    cost = policies.cost(requests=1, bytes_in=call.length, topic=live.name)
-    told += limit_headers(parts, call.who, cost)
     shown = [_hidden(one) for one in results] if hides else results
     return _report(parts, call, shown, batch.report(shown, ids, cursors), told)
 

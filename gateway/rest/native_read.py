@@ -12,7 +12,7 @@ from gateway.rest.call import Call, Gone, Reply
 from gateway.rest.native import NO_STORE
 from gateway.rest.native_asked import MAX_ANSWER, Asked, asked_of
 from gateway.rest.native_pages import Page, Pages, body_of, month
-from gateway.rest.parts import DOOR, Parts, granted, limit_headers, now_ms
+from gateway.rest.parts import DOOR, Parts, granted, now_ms
 from gateway.rest.waiting import Peer, watched
 from gateway.starts import Finder, Found
 from kafkahub import clock
@@ -150,7 +150,6 @@ async def _answer(parts: Parts, call: Call, writer: Pages, page: Page, asked: As
     path = f"{parts.base_url}{call.path}?cursor={quote(following)}"
     records = "" if lag_records is None else f"records={lag_records}, "
     size, count = len(body), len(page.records)
-    cost = policies.cost(requests=1, records_out=count, bytes_out=size)
     parts.limiter.charge(call.who, policies.cost(records_out=count, bytes_out=size))
     used = usage.Used(requests=1, records_out=count, bytes_out=size)
     usage.process_usage().note(call.who.partner, DOOR, used, writer.topic)
@@ -159,7 +158,6 @@ async def _answer(parts: Parts, call: Call, writer: Pages, page: Page, asked: As
         (b"kafkahub-next-cursor", following.encode()),
         (b"kafkahub-lag", f"{records}seconds={lag_s}".encode()),
         (b"link", f'<{path}>; rel="next"'.encode()),
-        *limit_headers(parts, call.who, cost),
     ]
     return Reply(200, body, kind.encode(), headers)
 

@@ -1,6 +1,7 @@
 """What the REST doors of a process share, and the steps that every request of theirs takes."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Parts:
     waiting: Waiting
     ring: KeyRing
     record_id: RecordId
+    is_draining: Callable[[], bool]
 
 
 def runner(database: Executor) -> Run:
@@ -114,14 +116,24 @@ def charge(parts: Parts, principal: Principal, call: Call, cost: Cost) -> None:
     refusal = parts.limiter.admit(principal, call.address, cost)
     if refusal is not None:
         raise refusal.error()
+    call.topic = cost.topic
 
 
-def limit_headers(parts: Parts, principal: Principal, cost: Cost) -> Headers:
-    """Return what an answer to a known credential tells of its limits."""
-    return [
-        (name.lower().encode(), value.encode())
-        for name, value in parts.limiter.headers(principal, cost)
-    ]
+def limit_headers(parts: Parts, call: Call) -> Headers:
+    """Return what an answer to a known credential tells of its limits; nothing to others."""
+    if call.principal is None:
+        return ()
+    told = parts.limiter.headers(call.principal, _told(call.topic))
+    return [(_LOWER[name], value.encode()) for name, value in told]
+
+
+_LOWER: Final = {"RateLimit-Policy": b"ratelimit-policy", "RateLimit": b"ratelimit"}
+
+
+@functools.lru_cache(maxsize=10_000)
+def _told(topic: str) -> Cost:
+    """Return what an answer tells of: requests, on a topic where it is about one."""
+    return policies.cost(requests=1, topic=topic)
 
 
 def now_ms() -> int:

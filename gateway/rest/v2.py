@@ -6,12 +6,13 @@ import msgspec
 
 from gateway import confluent, envelopes, receipts
 from gateway.rest.call import Call, Headers, Reply
-from gateway.rest.parts import DOOR, Parts, any_grant, charge, granted, limit_headers, visible
-from kafkahub.errors import Invalid, Unavailable
+from gateway.rest.parts import DOOR, Parts, any_grant, charge, granted, visible
+from kafkahub.errors import Invalid, NotFound, TopicNotFound, Unavailable
 from kafkahub.kafka.record import Entry, Refused, Result
 from kafkahub.limits import policies
 from subscriptions import usage
 from subscriptions.grants import Principal
+from subscriptions.live import LiveTopic
 from subscriptions.receipts import Key, key_of
 
 MEDIA_TYPE = b"application/vnd.kafka.v2+json"
@@ -105,9 +106,8 @@ async def produce(parts: Parts, call: Call, name: str, text: str | None = None) 
     embedded = confluent.produced(call.header(b"content-type"))
     confluent.check_accept(call.header(b"accept"))
     strict = is_strict(call)
-    cost = policies.cost(requests=1, bytes_in=call.length, topic=name)
-    parts.writer.authorize(principal, name)
-    charge(parts, principal, call, cost)
+    authorized(parts, principal, name)
+    charge(parts, principal, call, policies.cost(requests=1, bytes_in=call.length, topic=name))
     count = await parts.topology.partitions(name)
     if not count:
         raise confluent.topic_not_found()
@@ -119,11 +119,11 @@ async def produce(parts: Parts, call: Call, name: str, text: str | None = None) 
     charge_records(parts, principal, call, name, len(given))
     if key is None:
         results: Sequence[Result] = await parts.writer.write(name, given, door=DOOR)
-        told = limit_headers(parts, principal, cost)
+        told: Headers = ()
     else:
         done = await parts.once.write(_key(principal, call, body), name, given, door=DOOR)
         results = done.results
-        told = [*limit_headers(parts, principal, cost), *replayed(done)]
+        told = replayed(done)
     count_usage(principal, name, given, len(body))
     return answered(results, hides=hides, strict=strict)._replace(headers=told)
 
@@ -153,6 +153,14 @@ def idempotency_key(principal: Principal, call: Call, body: bytes) -> Key:
 def replayed(done: receipts.Outcome) -> Headers:
     """Return the header that marks a stored answer."""
     return [(b"idempotent-replayed", b"true")] if done.is_replayed else []
+
+
+def authorized(parts: Parts, principal: Principal, name: str) -> LiveTopic:
+    """Return a topic that the principal may write to. Raises TopicNotFound, Forbidden."""
+    try:
+        return parts.writer.authorize(principal, name)
+    except NotFound:
+        raise TopicNotFound from None
 
 
 def answered(results: Sequence[Result], *, hides: bool, strict: bool) -> Reply:

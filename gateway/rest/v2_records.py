@@ -71,11 +71,10 @@ async def _send(
     parts: Parts, call: Call, principal: Principal, answer: Reply, shown: Sequence[Record]
 ) -> None:
     size, count = len(answer.body), len(shown)
-    cost = policies.cost(requests=1, records_out=count, bytes_out=size)
     parts.limiter.charge(principal, policies.cost(records_out=count, bytes_out=size))
     used = usage.Used(requests=1, records_out=count, bytes_out=size)
     usage.process_usage().note(principal.partner, DOOR, used, shown[0].topic if count else "")
-    told = limit_headers(parts, principal, cost)
+    told = limit_headers(parts, call)
     await call.reply(answer._replace(headers=[*answer.headers, *told]))
 
 
