@@ -142,6 +142,47 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     assert exchange(get(close=False) * 3 + get()).count(OK) == 4
 
 
+def test_many_requests_behind_a_running_one_keep_their_order() -> None:
+    slow = b"POST /0 HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n"
+    others = [
+        b"POST /%d HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n%b\r\n%b"
+        % (size, size, last, b"x" * size)
+        for size, last in ((3, b""), (4, b""), (5, b"connection: close\r\n"))
+    ]
+
+    answers = exchange(slow, b"xx" + b"".join(others))
+
+    assert [part[0:1] for part in answers.split(b"\r\n\r\n")[1:]] == [b"2", b"3", b"4", b"5"]
+
+
+def test_a_latch_lets_all_go_who_wait_and_keeps_none_who_gave_up() -> None:
+    async def run() -> list[bool]:
+        latch = server.Latch()
+        waiting = [asyncio.create_task(latch.wait()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        assert len(latch._waiters) == 2
+        latch.set()
+        return await asyncio.gather(*waiting[1:], latch.wait())
+
+    assert asyncio.run(run()) == [True, True, True]
+
+
+def test_a_latch_that_is_cleared_makes_wait_again() -> None:
+    async def run() -> bool:
+        latch = server.Latch(is_set=True)
+        latch.clear()
+        waiting = asyncio.create_task(latch.wait())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert not latch.is_set()
+        latch.set()
+        return await waiting
+
+    assert asyncio.run(run())
+
+
 def test_what_is_no_http_is_refused_in_our_form() -> None:
     answer = exchange(b"\x16\x03\x01 hello\r\n\r\n")
 
