@@ -46,6 +46,10 @@ from subscriptions.snapshot import SnapshotKeeper, listen_dsn, load
 AUTHENTICATION_THREADS = 4
 CHECK_S = 2.0
 """Time between two looks at the number of partitions, and at how old what we know of rights is."""
+FIRST_S = 5.0
+"""Longest wait for the first snapshot before requests are taken: a page that came earlier would be
+sent away for seconds, at every deployment.
+"""
 DRAINED_S = 6.0
 """After the window: what a reader that takes nothing gets, and a little."""
 
@@ -131,7 +135,7 @@ class Gateway:
         await self.hub.start()
         self._rest.start()
         with suppress(Unavailable):  # it goes on trying; until then streams are refused
-            self._keeper.start(deadline_s=0)
+            await asyncio.to_thread(self._keeper.start, FIRST_S)
         self.register.start()
         self._watching = asyncio.create_task(self._watch(), name="gateway")
         self._signals.install()

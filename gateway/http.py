@@ -180,6 +180,13 @@ def cors_headers(
     raise OriginNotAllowed
 
 
+def any_origin_headers(request: Request) -> dict[str, str]:
+    """Return the headers that let any page read an answer which tells nothing of anybody."""
+    if request.origin is None:
+        return {}
+    return cors.answer_headers(request.origin, has_cookie=request.header("cookie") is not None)
+
+
 def preflight_headers(request: Request, origins: Origins) -> dict[str, str]:
     """Return the headers of the 204 to a preflight. Raises OriginNotAllowed."""
     if request.origin is None or not cors.is_allowed(request.origin, _all(origins)):

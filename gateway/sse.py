@@ -21,6 +21,7 @@ from gateway.http import (
     Send,
     Visitor,
     answer,
+    any_origin_headers,
     cors_headers,
     encoded,
     preflight_headers,
@@ -268,6 +269,10 @@ class StreamDoor:
             self._cors(call)
         except OriginNotAllowed:
             call.cors = {}
+        except Unavailable:
+            # No origin is known yet. This answer says no more than that, and a page that cannot
+            # read it gives up for ever.
+            call.cors = any_origin_headers(call.request)
         if is_soft(error, manner_of(call.request, call.door)):
             reason = "drain" if self._hub.is_draining else reason_of(error)
             closing = refusal(ending(reason), error, cursor_of(call.request))
