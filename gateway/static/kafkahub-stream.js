@@ -163,8 +163,9 @@ class Stream {
         }
       }
       if (this.#ended.signal.aborted) return;
-      this.#failures = Date.now() - openedAt >= LIVE_MS ? 0 : this.#failures + 1;
+      if (Date.now() - openedAt >= LIVE_MS) this.#failures = 0;
       const most = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(this.#failures, 10));
+      if (waitMs === null) this.#failures += 1;
       if (this.#silent < 2) this.#tell("waiting");
       await this.#pause(waitMs ?? Math.random() * most);
     }
