@@ -55,6 +55,11 @@ def needs_body(row: ParkedDelivery, grant_version: int | None) -> bool:
     return row.body is None or row.grant_version != grant_version
 
 
+def is_sensitive(topic: str) -> bool:
+    """Return whether bodies of the topic's records are sealed at rest."""
+    return Topic.objects.filter(name=topic, is_sensitive=True).exists()
+
+
 def grant_version(subscription: Subscription, topic: str) -> int | None:
     """Return the version of the grant that lets the partner read the topic; None without one."""
     alive = Grant.objects.alive().filter(
@@ -94,6 +99,7 @@ def send_again(actor: Actor, row: ParkedDelivery, remade: Remade | None, *, verb
                 reason,
                 states,
                 body=remade.content,
+                is_sensitive=is_sensitive(row.topic),
                 headers=remade.headers,
                 grant_version=remade.grant_version,
             )
@@ -122,7 +128,7 @@ def send_delivered_again(
         "sends": place.sends,
     }
     with transaction.atomic():
-        if not parking.insert(values, remade.headers):
+        if not parking.insert(values, remade.headers, is_sensitive=is_sensitive(record.topic)):
             raise Conflict("The delivery is parked, or was discarded, just now; look at it again.")
         subject = Subject("delivery", place.webhook_id, subscription.partner_id)
         audit.append(actor, Verb.DELIVERY_RESENT, subject, {"state": (None, State.SCHEDULED)})
@@ -192,7 +198,8 @@ def send_test(
     }
     with transaction.atomic():
         _limit_tests(endpoint)
-        parking.insert(values, {**dict(made.headers), "kafkahub-test": "1"})
+        headers = {**dict(made.headers), "kafkahub-test": "1"}
+        parking.insert(values, headers, is_sensitive=False)  # its data came with the request
         audit.append(actor, Verb.TEST_SENT, endpoint, {"test": (None, webhook_id)})
     return webhook_id
 

@@ -174,7 +174,7 @@ class Outcomes:
                 form.partition,
                 delivery.offset,
                 record.timestamp_ms if record is not None else due and due.record_time_ms,
-                record.key if record is not None else due and due.key,
+                _key(delivery),
                 delivery.sends,
                 _kind(sent),
                 outcome,
@@ -247,9 +247,10 @@ class Outcomes:
                 record.partition,
                 record.offset,
                 form.generation,
-                record.key,
+                None if form.topic.is_sensitive else record.key,
                 record.timestamp_ms,
                 sent.body if sent is not None else None,
+                form.topic.is_sensitive,
                 dict(sent.made.headers) if sent is not None else {},
                 form.subscription.grants[record.topic].version,
                 state,
@@ -275,6 +276,16 @@ def _lane_row(lane: Lane) -> LaneRow:
         lane.reason,
         next_offset,
     )
+
+
+def _key(delivery: Delivery) -> bytes | None:
+    """Return the key for the log; of a sensitive topic none is kept in the clear."""
+    if delivery.form.topic.is_sensitive:
+        return None
+    record, due = delivery.record, delivery.parked
+    if record is not None:
+        return record.key
+    return due.key if due is not None else None
 
 
 def _kind(sent: Request) -> str:

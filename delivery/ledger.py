@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+import structlog
 from psycopg import Connection, Cursor
 
+from delivery import sealing
 from delivery.attempts import AttemptRow, copy_attempts, possible_ms
+from kafkahub.crypto import SealBroken
 
 __all__ = ["AttemptRow", "copy_attempts"]
 """Of what is imported: a checkpoint writes attempts and parked rows through this one module."""
@@ -20,6 +23,8 @@ __all__ = ["AttemptRow", "copy_attempts"]
 Conn = Connection[tuple[Any, ...]]
 """Any: rows of plain cursors have the types of their query, which mypy cannot see."""
 Cur = Cursor[tuple[Any, ...]]
+
+log = structlog.get_logger()
 
 TEST_PREFIX = "tst_"
 """Ids of test deliveries begin so: one attempt, then the row goes, whatever came of it."""
@@ -29,6 +34,7 @@ class NewlyParked(NamedTuple):
     """A record to be set aside.
 
     body      the exact bytes to send; None where none could be made, then it must be ``dead``
+    is_sensitive  whether the topic is: then the body is sealed, and the caller leaves out the key
     delay_s   time to the next attempt; None for ``dead``
     """
 
@@ -41,6 +47,7 @@ class NewlyParked(NamedTuple):
     key: bytes | None
     record_time_ms: int | None
     body: bytes | None
+    is_sensitive: bool
     headers: Mapping[str, str]
     grant_version: int
     state: str
@@ -102,22 +109,24 @@ class Dead(NamedTuple):
 PARK = """
 INSERT INTO parked_delivery
        (id, subscription_id, topic, partition, "offset", generation, key, record_time, body,
-        headers, grant_version, state, reason, attempts, sends, first_failed_at, next_attempt_at,
-        last_outcome, last_status, expires_at)
+        sealed_body, headers, grant_version, state, reason, attempts, sends, first_failed_at,
+        next_attempt_at, last_outcome, last_status, expires_at)
 SELECT r.id, r.subscription, r.topic, r.partition, r."offset", r.generation, r.key,
-       to_timestamp(r.record_time_ms / 1000.0), r.body, r.headers::jsonb, r.grant_version, r.state,
+       to_timestamp(r.record_time_ms / 1000.0), r.body,
+       r.sealed_body, r.headers::jsonb, r.grant_version, r.state,
        r.reason, r.attempts, r.sends, now(), now() + make_interval(secs => r.delay_s),
        r.last_outcome, r.last_status,
        CASE WHEN r.state = 'dead' THEN now() + make_interval(days => %(kept_days)s) END
   FROM unnest(%(id)s::text[], %(subscription)s::text[], %(topic)s::text[], %(partition)s::int[],
               %(offset)s::bigint[], %(generation)s::int[], %(key)s::bytea[],
-              %(record_time_ms)s::bigint[], %(body)s::bytea[], %(headers)s::text[],
+              %(record_time_ms)s::bigint[], %(body)s::bytea[],
+              %(sealed_body)s::text[], %(headers)s::text[],
               %(grant_version)s::int[], %(state)s::text[], %(reason)s::text[], %(attempts)s::int[],
               %(sends)s::int[], %(delay_s)s::float8[], %(last_outcome)s::text[],
               %(last_status)s::int[])
        AS r (id, subscription, topic, partition, "offset", generation, key, record_time_ms, body,
-             headers, grant_version, state, reason, attempts, sends, delay_s, last_outcome,
-             last_status)
+             sealed_body, headers, grant_version, state, reason, attempts, sends, delay_s,
+             last_outcome, last_status)
   JOIN subscriptions_subscription s ON s.id = r.subscription
    FOR KEY SHARE OF s
 ON CONFLICT DO NOTHING
@@ -152,8 +161,8 @@ WITH due AS MATERIALIZED (
     RETURNING p.*
 )
 SELECT id, subscription_id, topic, partition, "offset", generation, key,
-       (extract(epoch FROM record_time) * 1000)::bigint, body, headers, grant_version, reason,
-       attempts, sends
+       (extract(epoch FROM record_time) * 1000)::bigint, body, sealed_body, headers,
+       grant_version, reason, attempts, sends
   FROM claimed ORDER BY next_attempt_at, "offset"
 """  # parked_due (subscription, next_attempt_at), parked_leases (lease_until)
 
@@ -254,6 +263,10 @@ def park(cur: Cur, rows: Sequence[NewlyParked], *, kept_days: int) -> set[str]:
     columns: dict[str, object] = {
         name: [getattr(row, name) for row in rows] for name in NewlyParked._fields
     }
+    del columns["is_sensitive"]
+    kept = [sealing.stored(row.id, row.body, is_sensitive=row.is_sensitive) for row in rows]
+    columns["body"] = [body for body, _ in kept]
+    columns["sealed_body"] = [sealed for _, sealed in kept]
     columns["headers"] = [msgspec.json.encode(row.headers).decode() for row in rows]
     columns["record_time_ms"] = [possible_ms(row.record_time_ms) for row in rows]
     cur.execute(PARK, columns | {"kept_days": kept_days})
@@ -281,7 +294,23 @@ def claim_due(
         "each": each,
         "lease_s": lease_s,
     }
-    return [ParkedRow._make(row) for row in conn.execute(CLAIM_DUE, values).fetchall()]
+    claimed = [_opened(*row) for row in conn.execute(CLAIM_DUE, values).fetchall()]
+    return [row for row in claimed if row is not None]
+
+
+def _opened(row_id: str, *rest: Any) -> ParkedRow | None:
+    """Return a claimed row with its body, or None where that does not open.
+
+    Such a row stays claimed until its lease is over, and is tried again then.
+    """
+    *before, body, sealed_body, headers, grant_version, reason, attempts, sends = rest
+    try:
+        content = sealing.opened(row_id, body, sealed_body)
+    except SealBroken as error:
+        log.warning("parked.found_unreadable", delivery=row_id, reason=str(error))
+        return None
+    after = (headers, grant_version, reason, attempts, sends)
+    return ParkedRow._make((row_id, *before, content, *after))
 
 
 def renew(conn: Conn, owner: UUID, ids: Collection[str], *, lease_s: float) -> set[str]:

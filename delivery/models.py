@@ -8,7 +8,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from delivery import sealing
 from kafkahub import ids
+from kafkahub.fields import EncryptedField
 from subscriptions.models import Subscription
 
 
@@ -74,6 +76,9 @@ class ParkedDelivery(models.Model):
     body = models.BinaryField(
         null=True, help_text="The exact bytes to send; null where none could be made."
     )
+    sealed_body = EncryptedField(
+        null=True, editable=False, help_text="The body instead, where its topic is sensitive."
+    )
     headers = models.JSONField(
         default=dict, help_text="Content type and the other headers the format gave."
     )
@@ -126,6 +131,12 @@ class ParkedDelivery(models.Model):
                 fields=["topic", "partition"], condition=Q(state="discarded"), name="parked_marks"
             ),
         ]
+
+    @property
+    def content(self) -> bytes | None:
+        """Return the exact bytes to send, or None; raise SealBroken when they do not open."""
+        sealed = None if self.sealed_body is None else self.sealed_body.sealed
+        return sealing.opened(self.pk, None if self.body is None else bytes(self.body), sealed)
 
     def __str__(self) -> str:
         return f"{self.id} {self.state}"

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 from django.db import connection
 
+from delivery import sealing
+
 RING = "SELECT pg_notify('kafkahub_due', '')"
 """Tells engines, at the commit, that something is due; they look by themselves too."""
 
@@ -24,7 +26,7 @@ RETURNING id
 REFILL = """
 UPDATE parked_delivery
    SET state = 'scheduled', reason = %(reason)s, next_attempt_at = now(), expires_at = NULL,
-       attempts = 0, body = %(body)s, headers = %(headers)s::jsonb,
+       attempts = 0, body = %(body)s, sealed_body = %(sealed_body)s, headers = %(headers)s::jsonb,
        grant_version = %(grant_version)s
  WHERE id = %(id)s AND state = ANY(%(states)s)
 RETURNING id
@@ -33,11 +35,11 @@ RETURNING id
 INSERT = """
 INSERT INTO parked_delivery
        (id, subscription_id, topic, partition, "offset", generation, key, record_time, body,
-        headers, grant_version, state, reason, attempts, sends, first_failed_at, next_attempt_at,
-        last_outcome)
+        sealed_body, headers, grant_version, state, reason, attempts, sends, first_failed_at,
+        next_attempt_at, last_outcome)
 VALUES (%(id)s, %(subscription)s, %(topic)s, %(partition)s, %(offset)s, %(generation)s, %(key)s,
-        %(record_time)s, %(body)s, %(headers)s::jsonb, %(grant_version)s, 'scheduled', %(reason)s,
-        0, %(sends)s, now(), now(), '')
+        %(record_time)s, %(body)s, %(sealed_body)s, %(headers)s::jsonb, %(grant_version)s,
+        'scheduled', %(reason)s, 0, %(sends)s, now(), now(), '')
 ON CONFLICT DO NOTHING
 RETURNING id
 """  # parked_once (subscription, topic, partition, generation, offset) and the primary key
@@ -45,7 +47,8 @@ RETURNING id
 # Without its body, for the partner gave the record up; as a mark, for a re-read would send it.
 DISCARD = """
 UPDATE parked_delivery
-   SET state = 'discarded', body = NULL, next_attempt_at = NULL, expires_at = NULL
+   SET state = 'discarded', body = NULL, sealed_body = NULL, next_attempt_at = NULL,
+       expires_at = NULL
  WHERE id = ANY(%(ids)s) AND state = ANY(%(states)s)
 RETURNING id
 """  # the primary key
@@ -103,6 +106,7 @@ def refill(
     states: Collection[str],
     *,
     body: bytes,
+    is_sensitive: bool,
     headers: Mapping[str, str],
     grant_version: int,
 ) -> bool:
@@ -111,19 +115,22 @@ def refill(
         "id": row_id,
         "reason": reason,
         "states": list(states),
-        "body": body,
+        **_kept(row_id, body, is_sensitive=is_sensitive),
         "headers": _json(headers),
         "grant_version": grant_version,
     }
     return _is_rung(_rows(REFILL, values))
 
 
-def insert(values: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+def insert(values: Mapping[str, Any], headers: Mapping[str, str], *, is_sensitive: bool) -> bool:
     """Insert a row that is due at once; False when there is one for that record already.
 
-    values  the columns INSERT names, but ``headers``
+    values        the columns INSERT names, but ``headers`` and ``sealed_body``
+    is_sensitive  whether its topic is: then the body is sealed and the key left out
     """
-    return _is_rung(_rows(INSERT, {**values, "headers": _json(headers)}))
+    kept = _kept(values["id"], values["body"], is_sensitive=is_sensitive)
+    key = None if is_sensitive else values["key"]
+    return _is_rung(_rows(INSERT, {**values, **kept, "key": key, "headers": _json(headers)}))
 
 
 def discard(row_ids: Collection[str], states: Collection[str]) -> set[str]:
@@ -144,6 +151,11 @@ def sweep_leases(limit: int) -> int:
 def expire(limit: int) -> list[Expired]:
     """Purge up to ``limit`` dead letters whose time is over; return what went, by subscription."""
     return [Expired._make(row) for row in _rows(EXPIRE, {"limit": limit})]
+
+
+def _kept(row_id: str, body: bytes, *, is_sensitive: bool) -> dict[str, object]:
+    content, sealed = sealing.stored(row_id, body, is_sensitive=is_sensitive)
+    return {"body": content, "sealed_body": sealed}
 
 
 def _is_rung(changed: list[tuple[Any, ...]]) -> bool:

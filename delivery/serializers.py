@@ -168,7 +168,8 @@ def _parked(line: Line) -> ParkedDelivery:
 
 def body_bytes(row: ParkedDelivery) -> int | None:
     """Return the size of what is sent, or None where no body could be made."""
-    return None if row.body is None else len(row.body)
+    content = row.content
+    return None if content is None else len(content)
 
 
 class ParkedOut(serializers.Serializer[ParkedDelivery]):

@@ -166,7 +166,7 @@ class ParkedDeliveryAdmin(ReadOnlyAdmin[ParkedDelivery]):
             **admin.site.each_context(request),
             "title": "Payload",
             "opts": self.opts,
-            "payloads": [(row.pk, payload(row.body)) for row in rows],
+            "payloads": [(row.pk, payload(row.content)) for row in rows],
         }
         return TemplateResponse(request, "admin/payloads.html", context)
 
@@ -190,7 +190,7 @@ class ParkedDeliveryAdmin(ReadOnlyAdmin[ParkedDelivery]):
 
     @admin.display(description="body")
     def body_size(self, row: ParkedDelivery) -> str:
-        return "none could be made" if row.body is None else f"{len(row.body)} bytes"
+        return "none could be made" if row.content is None else f"{len(row.content)} bytes"
 
     @admin.display(description="headers")
     def headers_text(self, row: ParkedDelivery) -> SafeString | str:

@@ -149,11 +149,12 @@ class ParkedPayload(PartnerView):
     def get(self, _: Request, parked: str) -> HttpResponse:
         row = ownership.get_parked(self.principal, parked)
         self._require_grant(row)
-        if row.body is None:
+        content = row.content
+        if content is None:
             raise NotFound
         subject = Subject("parkeddelivery", row.pk, self.partner)
         audit.record(self.actor, Verb.PAYLOAD_VIEWED, subject, {})
-        return answers.json(_payload(row.pk, bytes(row.body), row.headers))
+        return answers.json(_payload(row.pk, content, row.headers))
 
     def _require_grant(self, row: ParkedDelivery) -> None:
         """Raise NotFound unless the body may be seen: as projected under the grant of now."""

@@ -325,6 +325,7 @@ def test_acting_needs_its_scope(alice: Caller, subscription: Subscription) -> No
 def test_fifty_equal_requests_with_one_key_are_one(
     alice: Caller, subscription: Subscription
 ) -> None:
+    factories.roomy_plan()
     row = factories.parked(subscription, state="dead", reason="exhausted")
 
     answers = [alice.post(f"/parked/{row.pk}/redrive", idempotency_key="once") for _ in range(50)]

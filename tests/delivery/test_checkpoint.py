@@ -93,6 +93,7 @@ def parked(subscription: Subscription, offset: int, partition: int = 0) -> Newly
         key=b"k",
         record_time_ms=1_795_407_540_123,
         body=b"{}",
+        is_sensitive=False,
         headers={"content-type": "application/json"},
         grant_version=1,
         state="scheduled",

@@ -81,6 +81,7 @@ def parked(subscription: Subscription, offset: int = 42, **members: Any) -> Newl
         key=b"\x00key",
         record_time_ms=1_795_407_540_001,
         body=b'{"a":"\\\n"}',
+        is_sensitive=False,
         headers={"content-type": "application/json"},
         grant_version=1,
         state="scheduled",
@@ -437,10 +438,10 @@ FILL = """
 INSERT INTO subscriptions_subscription
     (id, partner_id, endpoint_id, name, status, status_reason, topics, types, filter, format,
      include, ordering, retry_schedule_s, retry_jitter, trace, start, version, created_at,
-     updated_at)
+     updated_at, mode)
 SELECT 'sub_' || n, partner_id, endpoint_id, name, status, status_reason, topics, types, filter,
        format, include, ordering, retry_schedule_s, retry_jitter, trace, start, version,
-       created_at, updated_at
+       created_at, updated_at, mode
   FROM subscriptions_subscription, generate_series(0, 99) n;
 INSERT INTO lane_position (subscription_id, topic, partition, state, reason, next_offset, ahead)
 SELECT 'sub_' || s, 'orders', p, 'live', '', 0, '{}'
@@ -503,3 +504,29 @@ def test_each_query_uses_the_index_it_names(
 
     plan = "\n".join(line for (line,) in rows)
     assert all(re.search(f"(using|on) {index}", plan) for index in indexes), plan
+
+
+SECRET = b'{"card":"4111"}'
+
+
+def test_a_body_of_a_sensitive_topic_is_sealed_and_comes_back_as_it_was(
+    conn: Conn, subscription: Subscription
+) -> None:
+    park(conn, parked(subscription, body=SECRET, is_sensitive=True, key=None))
+
+    row = ParkedDelivery.objects.get()
+    [claimed] = claim(conn, subscription)
+
+    assert row.sealed_body is not None
+    assert b"4111" not in bytes(row.body or b"") + row.sealed_body.sealed.encode()
+    assert row.content == claimed.body == SECRET
+
+
+def test_a_body_that_does_not_open_is_not_sent_and_keeps_its_row(
+    conn: Conn, subscription: Subscription
+) -> None:
+    park(conn, parked(subscription, body=SECRET, is_sensitive=True, key=None))
+    conn.execute("UPDATE parked_delivery SET sealed_body = 'v1:k1:AAAA'")
+
+    assert claim(conn, subscription) == []
+    assert ParkedDelivery.objects.get().state == "sending"
