@@ -42,10 +42,16 @@ def play(web: Web, topic: MakeTopic) -> Iterator[Stage]:
         Grant.objects.create(
             partner=made.alice.partner, topic=factories.topic(made.topic), action="write"
         )
+        settle(web)
         yield made
         # A load of the snapshot and the emptying of all tables would lock each other out.
-        version = f'"version":{access_version()},'
-        wait_for(lambda: version in web.log.read_text(), lambda: version)
+        settle(web)
+
+
+def settle(web: Web) -> None:
+    """Wait until the web process has seen every change of rights so far."""
+    version = f'"version":{access_version()},'
+    wait_for(lambda: version in web.log.read_text(), lambda: version)
 
 
 @contextlib.contextmanager
