@@ -44,9 +44,14 @@ class ClusterTag:
 _cluster = ClusterTag(lambda deadline_s: starts.process_admin().cluster_id(deadline_s))
 
 
+def cluster_tag() -> bytes | None:
+    """Return the tag of the cluster; None while Kafka does not answer."""
+    return _cluster.get()
+
+
 def cursor_of(row: DeliveryAttempt | ParkedDelivery) -> str | None:
     """Return the cursor at the record of a row; None for a test, and while Kafka is away."""
-    cluster = _cluster.get() if row.partition >= 0 else None
+    cluster = cluster_tag() if row.partition >= 0 else None
     if cluster is None:
         return None
     time_ms = 0 if row.record_time is None else int(row.record_time.timestamp() * 1000)

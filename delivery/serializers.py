@@ -254,6 +254,26 @@ class DiscardedOut(serializers.Serializer[Any]):
     discarded = IntegerField()
 
 
+class StandingOut(serializers.Serializer[Any]):
+    """One lane: everything below ``next_offset`` is settled; null where Kafka is away."""
+
+    topic = CharField()
+    partition = IntegerField()
+    state = CharField()
+    reason = CharField()
+    next_offset = IntegerField()
+    end_offset = IntegerField(allow_null=True)
+    lag_records = IntegerField(allow_null=True)
+
+
+class PositionOut(serializers.Serializer[Any]):
+    """Where a subscription stands; the cursor goes on from there through any other door."""
+
+    lanes = StandingOut(many=True)
+    lag_records = IntegerField(allow_null=True)
+    cursor = CharField(allow_null=True)
+
+
 def _event_type(value: object) -> str:
     if not isinstance(value, str) or not is_event_type(value):
         text = "An event type is 1 to 128 of A-Z, a-z, 0-9, _ . and -, and does not begin kafkahub."

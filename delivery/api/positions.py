@@ -1,0 +1,59 @@
+"""``/subscriptions/{sub}/position``: where each lane of a subscription stands."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from delivery import lag
+from delivery.cursors import cluster_tag
+from delivery.serializers import PositionOut
+from kafkahub.drf import answers
+from kafkahub.drf.operations import Operation
+from subscriptions import ownership, starts
+from subscriptions.api.base import PartnerView
+
+POSITION = {
+    "lanes": [
+        {
+            "topic": "orders",
+            "partition": 0,
+            "state": "behind",
+            "reason": "endpoint_down",
+            "next_offset": 1204,
+            "end_offset": 1500,
+            "lag_records": 296,
+        }
+    ],
+    "lag_records": 296,
+    "cursor": "Ad8AKn64toW5oDQBHBaK2wAAAAABAQc2u2Eo",
+}
+DEADLINE_S = 2.0
+
+
+class SubscriptionPosition(PartnerView):
+    tag = "subscriptions"
+    operations: ClassVar[Mapping[str, Operation]] = {
+        "GET": Operation(
+            id="getPosition",
+            summary="Where each lane stands, how far behind it is, and one cursor over all",
+            scope="webhooks:read",
+            answer=PositionOut,
+            answered=POSITION,
+        )
+    }
+
+    def get(self, _: Request, subscription: str) -> HttpResponse:
+        row = ownership.get_subscription(self.partner, subscription)
+        admin = starts.process_admin()
+        found = lag.standings(row, lambda topic: admin.watermarks(topic, DEADLINE_S))
+        lags = [lane.lag_records for lane in found]
+        known = [behind for behind in lags if behind is not None]
+        cluster = cluster_tag()
+        position = {
+            "lanes": found,
+            "lag_records": sum(known) if len(known) == len(lags) else None,
+            "cursor": None if cluster is None else lag.cursor_of(found, cluster),
+        }
+        return answers.json(PositionOut(position).data)
