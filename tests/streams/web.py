@@ -60,6 +60,11 @@ class Web:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
     def log(self) -> Path:
         return self.folder / "web.log"
 
