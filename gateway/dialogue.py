@@ -4,27 +4,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgspec
-
 from gateway import messages
-from gateway.asked import read_start
 from gateway.batch import read_entries, report
+from gateway.flow import Errors, Flow, Pace
 from gateway.frames import Closing, Message
-from gateway.hub.audience import Write
-from gateway.hub.connections import Connection, Ending, Listener, ending
+from gateway.hub.connections import Connection, Ending, ending
 from gateway.hub.fanout import Hub
 from gateway.hub.transport import Outlet
 from gateway.messages import (
     Ack,
     BadMessage,
     Credit,
-    Errors,
-    Flow,
     Operation,
-    Pace,
     Ping,
     Produce,
     Subscribe,
@@ -33,8 +26,8 @@ from gateway.messages import (
     WebSocketDoor,
 )
 from gateway.produce import Writer
-from gateway.query import MAX_FILTER_BYTES
 from gateway.stream import Opened, Streams, Wanted
+from gateway.subscribed import Subscription, wanted_of
 from kafkahub import clock
 from kafkahub.errors import (
     Conflict,
@@ -68,25 +61,6 @@ class Parts(NamedTuple):
     streams: Streams
     writer: Writer
     idle_s: float = messages.IDLE_S
-
-
-@dataclass(slots=True, eq=False)
-class Subscription:
-    """One subscription of a client; ``listener`` is None while its start is looked for."""
-
-    sub: str
-    flow: Flow
-    listener: Listener | None = None
-
-    def attach(self, listener: Listener) -> None:
-        """Let records flow, as many as there is room for."""
-        self.listener = listener
-        listener.on_written = self._on_written
-        listener.allowance = self.flow.room
-
-    def _on_written(self, listener: Listener, write: Write) -> None:
-        self.flow.sent(write.records, write.place.token(listener.tokens))
-        listener.allowance = self.flow.room
 
 
 class Dialogue:
@@ -196,30 +170,9 @@ class Dialogue:
             raise Conflict("There is a subscription of this name; unsubscribe it first.")
         if len(self._subs) >= messages.MAX_SUBSCRIPTIONS:
             raise LimitReached(f"A connection has up to {messages.MAX_SUBSCRIPTIONS}.")
-        self._check(wish)
-        ticket = self._ticket
-        wanted = Wanted(
-            topics=tuple(wish.topics),
-            text="object",
-            filter=ticket.filter if ticket and ticket.filter is not None else wish.filter,
-            start=read_start(wish.start, wish.since, int(clock.now().timestamp() * 1_000)),
-            cursor=wish.cursor,
-            format=messages.format_of(wish, ticket.format if ticket else ""),
-            on_gap_fail=wish.on_gap == "fail",
-        )
+        now_ms = int(clock.now().timestamp() * 1_000)
+        wanted = wanted_of(wish, self._ticket, now_ms)
         self._begin(wish.id, Subscription(wish.sub, Flow(wish.credit, wish.ack_window)), wanted)
-
-    def _check(self, wish: Subscribe) -> None:
-        """Refuse a filter that is too long, and what the ticket has set already."""
-        if wish.filter is not None and len(msgspec.json.encode(wish.filter)) > MAX_FILTER_BYTES:
-            text = f"A filter has {MAX_FILTER_BYTES} bytes at most."
-            raise Invalid([Fault("/filter", "invalid_filter", text)])
-        ticket = self._ticket
-        has_set_filter = ticket is not None and ticket.filter is not None
-        has_set_format = ticket is not None and ticket.format != ""
-        if (has_set_filter and wish.filter is not None) or (has_set_format and wish.format):
-            text = "The ticket has set filter or format; leave it out."
-            raise Invalid([Fault("", "fixed_by_ticket", text)])
 
     def _begin(self, ref: str | None, new: Subscription, wanted: Wanted) -> None:
         self._subs[new.sub] = new
