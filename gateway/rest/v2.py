@@ -40,7 +40,7 @@ async def topic(parts: Parts, call: Call, name: str) -> Reply:
     principal = call.who
     try:
         count = await partitions_of(parts, principal, name)
-    except confluent.Refusal:
+    except (confluent.Refusal, TopicNotFound):
         text = "This server does not host this topic-partition."
         raise confluent.Refusal(404, confluent.INSTANCE_NOT_FOUND, text) from None
     configs = await parts.topology.configs(name)
