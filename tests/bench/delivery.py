@@ -94,6 +94,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def peak_mib(pid: int) -> float:
+    """Return the most memory a process held so far."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def prepare(topic: str, receiver: Receiver) -> None:
     """Make a partner with a subscription on ``topic`` that goes to the receiver."""
     from kafkahub import clock, config, signing  # noqa: PLC0415
@@ -163,8 +169,10 @@ def bulk(receiver: Receiver, topic: str, count: int, ca_file: Path) -> dict[str,
         seen = receiver.ask("report")["distinct"]
         report = receiver.wait_for(count + 1)
         cost = (cpu_seconds(pid) - before) / (report["total"] - seen)
+        rss = peak_mib(pid)
     return {
         "cpu_us": cost * 1e6,
+        "rss_mb": rss,
         "per_second": report["total"] / report["seconds"],
         "lost": count + 1 - report["distinct"],
         "duplicates": report["total"] - report["distinct"],
@@ -214,6 +222,7 @@ def main() -> None:
                 "https_per_second": round(found["https"]["per_second"]),
                 "lost": found["http"]["lost"] + found["https"]["lost"],
                 "duplicates": found["http"]["duplicates"] + found["https"]["duplicates"],
+                "rss_mb": round(max(one["rss_mb"] for one in found.values())),
                 "latency_ms_p50": latency["p50_ms"],
                 "latency_ms_p99": latency["p99_ms"],
                 "records": arguments.records,
