@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from delivery import signatures
 from delivery.identity import Identity
 from delivery.lanes import Delivery
 from kafkahub import signing
@@ -166,15 +167,18 @@ def build(
     if not keys or endpoint.is_unreadable:
         raise Unsigned(endpoint.id)
     webhook_id, content = delivery.webhook_id, made.content
+    signature = signing.signature_header([key.signer for key in keys], webhook_id, unix_s, content)
     headers = [
         *shared.lines,
         *(f"{name}: {value}" for name, value in made.headers),
         f"webhook-id: {webhook_id}",
         f"webhook-timestamp: {unix_s}",
-        "webhook-signature: "
-        + signing.signature_header([key.signer for key in keys], webhook_id, unix_s, content),
+        f"webhook-signature: {signature}",
         f"kafkahub-attempt: {delivery.sends + 1}",
     ]
+    if endpoint.signatures is not None:
+        signed = signatures.Signed(endpoint.url, made, webhook_id, unix_s, signature)
+        headers.extend(signatures.lines(endpoint.signatures, keys, signed))
     if cursor:
         headers.append(f"kafkahub-cursor: {cursor}")
     if shared.subscription.trace:

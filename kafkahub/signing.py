@@ -1,4 +1,4 @@
-"""Standard Webhooks signatures: the symmetric ``v1`` and the asymmetric ``v1a``.
+"""Standard Webhooks signatures, ``v1`` and ``v1a``, and HTTP Message Signatures (RFC 9421).
 
 Written forms of a key: ``whsec_`` HMAC secret, ``whsk_`` ed25519 private key, ``whpk_`` its public
 half; each prefix is followed by base64 of the raw bytes. Source: Standard Webhooks 1.0.0.
@@ -9,7 +9,8 @@ import hashlib
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -30,6 +31,9 @@ _BLOCK_BYTES = hashlib.sha256().block_size
 """No key is longer (``SECRET_MAX_BYTES``), so none has to be hashed down first."""
 _INNER_PAD = bytes(value ^ 0x36 for value in range(256))
 _OUTER_PAD = bytes(value ^ 0x5C for value in range(256))
+
+
+Algorithm = Literal["sha256", "sha512"]
 
 
 class Signer(Protocol):
@@ -70,16 +74,23 @@ class Mac:
 class HmacSigner:
     """Signs ``v1`` with HMAC-SHA256."""
 
-    __slots__ = ("_mac",)
+    __slots__ = ("_key", "_mac")
 
     def __init__(self, key: bytes) -> None:
         if len(key) > SECRET_MAX_BYTES:
             raise ValueError(f"the secret has more than {SECRET_MAX_BYTES} bytes")
+        self._key = key
         self._mac = Mac(key)
 
     def sign(self, content: bytes) -> str:
         """Return ``v1,<base64>``."""
-        return "v1," + binascii.b2a_base64(self._mac.digest(content), newline=False).decode("ascii")
+        return "v1," + _base64(self._mac.digest(content))
+
+    def digest(self, content: bytes, algorithm: Algorithm = "sha256") -> bytes:
+        """Return the bare HMAC of ``content``, for receivers that know an older scheme."""
+        if algorithm == "sha256":
+            return self._mac.digest(content)
+        return hmac.digest(self._key, content, algorithm)
 
 
 class Ed25519Signer:
@@ -92,8 +103,11 @@ class Ed25519Signer:
 
     def sign(self, content: bytes) -> str:
         """Return ``v1a,<base64>``."""
-        signature = self._key.sign(content)
-        return "v1a," + binascii.b2a_base64(signature, newline=False).decode("ascii")
+        return "v1a," + _base64(self.signature(content))
+
+    def signature(self, content: bytes) -> bytes:
+        """Return the bare signature of ``content``, 64 bytes."""
+        return self._key.sign(content)
 
 
 def new_secret() -> str:
@@ -154,6 +168,62 @@ def signature_header(keys: Sequence[Signer], webhook_id: str, timestamp: int, bo
     return " ".join([key.sign(content) for key in keys])
 
 
+@dataclass(frozen=True, slots=True)
+class HttpMessage:
+    """What an HTTP message signature covers of one attempt.
+
+    target_uri    the URL as it is dialled
+    content_type  as it is sent
+    timestamp     Unix time of this attempt in whole seconds
+    body          the exact bytes on the wire
+    """
+
+    target_uri: str
+    content_type: str
+    webhook_id: str
+    timestamp: int
+    body: bytes
+
+
+HTTP_COMPONENTS = (
+    '("@method" "@target-uri" "content-digest" "content-type" "webhook-id" "webhook-timestamp")'
+)
+
+
+def http_signature_lines(
+    keys: Sequence[tuple[str, Ed25519Signer]], message: HttpMessage
+) -> list[str]:
+    """Return the header lines that sign a POST; none without a key.
+
+    keys  key id and signer of each, newest first; label ``kafkahub``, then ``kafkahub2`` and so on
+
+    Source: RFC 9421 sections 2.5 and 4, RFC 9530 section 2.
+    """
+    if not keys:
+        return []
+    digest = f"sha-256=:{_base64(hashlib.sha256(message.body).digest())}:"
+    covered = (
+        f'"@method": POST\n"@target-uri": {message.target_uri}\n"content-digest": {digest}\n'
+        f'"content-type": {message.content_type}\n"webhook-id": {message.webhook_id}\n'
+        f'"webhook-timestamp": {message.timestamp}\n"@signature-params": '
+    )
+    inputs, signatures = [], []
+    for number, (key_id, key) in enumerate(keys, 1):
+        label = "kafkahub" if number == 1 else f"kafkahub{number}"
+        parameters = (
+            f"{HTTP_COMPONENTS};created={message.timestamp}"
+            f';keyid="{key_id}";alg="ed25519";tag="webhook"'
+        )
+        inputs.append(f"{label}={parameters}")
+        signed = key.signature((covered + parameters).encode("ascii"))
+        signatures.append(f"{label}=:{_base64(signed)}:")
+    return [
+        f"content-digest: {digest}",
+        f"signature-input: {', '.join(inputs)}",
+        f"signature: {', '.join(signatures)}",
+    ]
+
+
 def verify(key: str, webhook_id: str, timestamp: int, body: bytes, *, header: str) -> bool:
     """Return whether one signature in ``header`` was made with this ``whsec_…`` or ``whpk_…``.
 
@@ -166,6 +236,10 @@ def verify(key: str, webhook_id: str, timestamp: int, body: bytes, *, header: st
         return any(_is_signed(public, content, part) for part in parts)
     expected = HmacSigner(parse_secret(key)).sign(content).encode()
     return any(hmac.compare_digest(expected, part.encode()) for part in parts)
+
+
+def _base64(raw: bytes) -> str:
+    return binascii.b2a_base64(raw, newline=False).decode("ascii")
 
 
 def _content(webhook_id: str, timestamp: int, body: bytes) -> bytes:

@@ -57,14 +57,29 @@ def check(headers: Mapping[str, object], pointer: str = "/headers") -> dict[str,
     return kept
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text can name a header."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_value(text: str) -> bool:
+    """Return whether a text can be the value of a header."""
+    return _VALUE.fullmatch(text) is not None and text == text.strip()
+
+
+def is_ours(name: str) -> bool:
+    """Return whether a header, named in lower case, is not a partner's to set."""
+    return name in REFUSED or name.startswith(REFUSED_FRONTS)
+
+
 def _fault(name: str, value: object, taken: set[str]) -> tuple[str, str] | None:
     lower = name.lower()
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         return "name", f"A header name is a token of 1 to {MAX_NAME} characters."
-    if lower in REFUSED or lower.startswith(REFUSED_FRONTS):
+    if is_ours(lower):
         return "refused", "This header is set by us or changes what the request is."
     if lower in taken:
         return "duplicate", "This header is there twice."
-    if not isinstance(value, str) or not _VALUE.fullmatch(value) or value != value.strip():
+    if not isinstance(value, str) or not is_value(value):
         return "value", f"A value is up to {MAX_VALUE} visible ASCII characters and inner spaces."
     return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from kafkahub.signing import Signer
 from subscriptions.filters.closures import Test
 from subscriptions.grants import Grant, Grants
+from subscriptions.signatures import Signatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class LiveEndpoint:
     is_unreadable  a secret or header does not open, or nothing signs: nothing may be sent, the
                    outcome is ``secret_unreadable``, and the partner is not to blame
     source         the rows it was made from, to see whether they changed
+    signatures     what is signed beside the standard headers; None: nothing
     """
 
     id: str
@@ -44,6 +46,7 @@ class LiveEndpoint:
     is_unreadable: bool
     version: int
     source: object = field(repr=False)
+    signatures: Signatures | None = None
 
 
 @dataclass(frozen=True, slots=True)

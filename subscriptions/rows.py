@@ -18,6 +18,7 @@ from subscriptions.grants import Grant, Grants
 from subscriptions.live import LiveEndpoint, LiveSubscription, LiveTopic, SigningKey
 from subscriptions.models import Endpoint, SigningSecret, Subscription, Topic
 from subscriptions.models import Grant as GrantRow
+from subscriptions.signatures import Signatures
 
 log = structlog.get_logger()
 
@@ -88,6 +89,7 @@ def live_endpoint(
         is_unreadable=fault != "",
         version=row.version,
         source=source,
+        signatures=None if row.signatures is None else Signatures.of(row.signatures),
     )
 
 

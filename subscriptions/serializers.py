@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.serializers import (
     BooleanField,
@@ -28,6 +29,12 @@ from kafkahub.drf.fields import (
     Whole,
 )
 from subscriptions.actions.endpoints import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, header_values
+from subscriptions.endpoint_forms import (
+    SIGNATURES,
+    SIGNATURES_SHOWN,
+    as_signatures,
+    shown_signatures,
+)
 from subscriptions.inputs import (
     FILTER,
     HEADERS,
@@ -138,6 +145,7 @@ class EndpointIn(Strict):
     max_in_flight = Whole(min_value=1, max_value=256, default=32)
     max_body_bytes = Whole(min_value=65_536, max_value=10_485_760, default=1_048_576)
     headers = Json(read=as_headers, schema=HEADERS, default=dict)
+    signatures = Json(read=as_signatures, schema=SIGNATURES, allow_null=True, default=None)
     id = CharField(read_only=True)
     status = CharField(read_only=True)
     status_reason = CharField(read_only=True)
@@ -160,12 +168,17 @@ class EndpointOut(serializers.Serializer[Endpoint]):
     max_in_flight = IntegerField()
     max_body_bytes = IntegerField()
     headers = SerializerMethodField()
+    signatures = SerializerMethodField()
     version = IntegerField()
     created_at = Moment()
     updated_at = Moment()
 
     def get_status_reason(self, endpoint: Endpoint) -> str | None:
         return endpoint.status_reason or None
+
+    @extend_schema_field(SIGNATURES_SHOWN)
+    def get_signatures(self, endpoint: Endpoint) -> dict[str, Any]:
+        return shown_signatures(endpoint)
 
     def get_headers(self, endpoint: Endpoint) -> dict[str, str] | None:
         """Return ``{name: "set"}``, or None when they cannot be opened."""

@@ -13,6 +13,7 @@ from subscriptions import audit
 from subscriptions.actions.rows import apply, lock
 from subscriptions.audit import Actor, ActorKind, Verb
 from subscriptions.models import Endpoint, Partner, SigningSecret, Subscription
+from subscriptions.signatures import Signatures
 
 DEFAULT_OVERLAP_S = 86_400
 MAX_OVERLAP_S = 604_800
@@ -38,6 +39,7 @@ def create_endpoint(
 
     Raises LimitReached.
     """
+    _check_names(settings.get("signatures"), headers or {}, has_ed25519=False)
     with transaction.atomic():
         lock(Partner(pk=partner))
         limit = config.load().max_endpoints
@@ -65,10 +67,32 @@ def update_endpoint(
         wanted = dict(values)
         if headers is not None and headers != header_values(row):
             wanted["headers"] = _sealed_form(headers)
+        if headers is not None or "signatures" in values:
+            chosen = values.get("signatures", row.signatures)
+            names = header_values(row) if headers is None else headers
+            _check_names(chosen, names, has_ed25519=_has_ed25519(row))
         changes = apply(row, wanted)
         if changes:
             audit.append(actor, Verb.ENDPOINT_UPDATED, row, changes)
     return row
+
+
+def _check_names(chosen: object, headers: Mapping[str, str], *, has_ed25519: bool) -> None:
+    """Refuse signatures that nothing can make, and header names that stand twice."""
+    if not isinstance(chosen, dict):
+        return
+    signatures = Signatures.of(chosen)
+    if signatures.rfc9421 and not has_ed25519:
+        text = "RFC 9421 signatures need an ed25519 secret; rotate to one first."
+        raise Invalid([Fault("/signatures/rfc9421", "bad_combination", text)])
+    if name := signatures.doubled_name(headers):
+        text = f"The header {name} would be there twice."
+        raise Invalid([Fault("/signatures", "bad_combination", text)])
+
+
+def _has_ed25519(endpoint: Endpoint) -> bool:
+    kind = SigningSecret.Kind.ED25519
+    return endpoint.secrets.filter(kind=kind, expires_at__isnull=True).exists()
 
 
 def header_values(endpoint: Endpoint) -> dict[str, str]:
@@ -179,7 +203,7 @@ def rotate_secret(
 
 
 def retire_secret(actor: Actor, secret: SigningSecret) -> None:
-    """End a secret at once; raise InUse for the active HMAC one, without which nothing is signed.
+    """End a secret at once; raise InUse for an active one that signatures need.
 
     One that is retired already stays as it is.
     """
@@ -189,6 +213,9 @@ def retire_secret(actor: Actor, secret: SigningSecret) -> None:
             return
         if row.kind == SigningSecret.Kind.HMAC and row.expires_at is None:
             raise InUse("It is the only active HMAC secret; rotate it first.")
+        is_needed = Signatures.of(row.endpoint.signatures or {}).rfc9421
+        if row.kind == SigningSecret.Kind.ED25519 and row.expires_at is None and is_needed:
+            raise InUse("RFC 9421 signatures are made with it; rotate it, or end them first.")
         before, row.expires_at = row.expires_at, clock.now()
         row.save(update_fields=["expires_at"])
         changes = {"expires_at": (before, row.expires_at)}

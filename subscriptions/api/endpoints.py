@@ -34,11 +34,17 @@ ENDPOINT: Mapping[str, object] = {
     "max_in_flight": 32,
     "max_body_bytes": 1048576,
     "headers": {},
+    "signatures": {"rfc9421": False, "legacy": None, "header_prefix": None},
     "version": 1,
     "created_at": "2026-11-23T04:19:00.123Z",
     "updated_at": "2026-11-23T04:19:00.123Z",
 }
-CHANGE_CODES = ("url_not_allowed", "header_not_allowed", "out_of_range")
+CHANGE_CODES = (
+    "url_not_allowed",
+    "header_not_allowed",
+    "bad_combination",
+    "out_of_range",
+)
 Switch = Callable[[Actor, Endpoint], Endpoint]
 
 
@@ -126,7 +132,8 @@ class OneEndpoint(PartnerView):
     def patch(self, _: Request, endpoint: str) -> HttpResponse:
         seen = ownership.get_endpoint(self.partner, endpoint)
         self.require_match(seen.version)
-        values = _admitted(self.values(merged={"headers": _headers(seen)}), self.partner)
+        held = {"headers": _headers(seen), "signatures": seen.signatures or {}}
+        values = _admitted(self.values(merged=held), self.partner)
         return self.commit(lambda: self._update(seen, values))
 
     def _update(self, seen: Endpoint, values: Values) -> HttpResponse:

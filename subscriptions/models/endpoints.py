@@ -47,6 +47,12 @@ class Endpoint(models.Model):
         editable=False,
         help_text="JSON object of custom header names and values.",
     )
+    signatures = models.JSONField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="What is signed beside the standard headers; null: nothing.",
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)

@@ -1,0 +1,110 @@
+"""Members of an endpoint that are objects themselves: what is taken, and what is shown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kafkahub.drf.fields import OneOf, Strict, Text, Truth, Values
+from kafkahub.errors import Fault, Invalid
+from subscriptions import headers
+from subscriptions.inputs import wrong
+from subscriptions.models import Endpoint
+from subscriptions.signatures import BODY, DEFAULT_HEADER, TIMESTAMPED, Signatures
+
+MAX_PREFIX = 16
+MAX_HEADER_PREFIX = 32
+STANDARD: Mapping[str, object] = {"rfc9421": False, "legacy": None, "header_prefix": None}
+"""What is signed when nothing was asked for."""
+
+
+class LegacyIn(Strict):
+    """A scheme that the receiver knows from another sender."""
+
+    style = OneOf(choices=[TIMESTAMPED, BODY])  # type: ignore[assignment]  # Field has a style, too
+    header = Text(max_length=headers.MAX_NAME, default=DEFAULT_HEADER)
+    algorithm = OneOf(choices=["sha256", "sha512"], required=False)
+    encoding = OneOf(choices=["hex", "base64"], required=False)
+    prefix = Text(max_length=MAX_PREFIX, allow_blank=True, required=False)
+
+    def checked(self, values: Values) -> Values:
+        if not headers.is_name(values["header"]):
+            raise wrong("not_a_name", "A header name is needed here.", "/header")
+        if not headers.is_value(values.get("prefix", "")):
+            raise wrong("not_visible", "Visible ASCII is needed here.", "/prefix")
+        values["header"] = values["header"].lower()
+        if values["style"] == BODY:
+            return {"algorithm": "sha256", "encoding": "hex", "prefix": "", **values}
+        text = "Only the style body has it."
+        chosen = [name for name in ("algorithm", "encoding", "prefix") if name in values]
+        if chosen:
+            raise Invalid([Fault(f"/{name}", "bad_combination", text) for name in chosen])
+        return values
+
+
+class SignaturesIn(Strict):
+    """What is signed beside the three standard headers."""
+
+    rfc9421 = Truth(default=False)
+    legacy = LegacyIn(allow_null=True, default=None)
+    header_prefix = Text(max_length=MAX_HEADER_PREFIX, allow_null=True, default=None)
+
+    def checked(self, values: Values) -> Values:
+        if (prefix := values["header_prefix"]) is not None:
+            if not headers.is_name(prefix):
+                text = "The first part of a header name is needed here."
+                raise wrong("not_a_name", text, "/header_prefix")
+            values["header_prefix"] = prefix.lower()
+        if refused := Signatures.of(values).refused_names:
+            text = f"{refused[0]} is ours to set or changes what the request is."
+            raise wrong(headers.CODE, text)
+        return values
+
+
+def as_signatures(value: object) -> dict[str, Any] | None:
+    """Return the choices as they are stored; None for none."""
+    form = SignaturesIn(allow_null=True)
+    chosen: dict[str, Any] | None = form.run_validation(value)
+    return None if chosen is None or chosen == STANDARD else chosen
+
+
+def shown_signatures(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the choices as a partner sees them: with what can be sent again marked."""
+    shown = dict(endpoint.signatures or STANDARD)
+    if shown["legacy"]:
+        shown["legacy"] = {**shown["legacy"], "replayable": shown["legacy"]["style"] == BODY}
+    return shown
+
+
+_LEGACY = {
+    "style": {"type": "string", "enum": [TIMESTAMPED, BODY]},
+    "header": {"type": "string", "maxLength": headers.MAX_NAME, "default": DEFAULT_HEADER},
+    "algorithm": {"type": "string", "enum": ["sha256", "sha512"]},
+    "encoding": {"type": "string", "enum": ["hex", "base64"]},
+    "prefix": {"type": "string", "maxLength": MAX_PREFIX},
+}
+_REPLAYABLE = {
+    "type": "boolean",
+    "description": "Whether a request that was overheard can be sent again with its signature.",
+}
+
+
+def _schema(legacy: Mapping[str, object]) -> dict[str, object]:
+    scheme = {
+        "type": ["object", "null"],
+        "required": ["style"],
+        "properties": legacy,
+        "additionalProperties": False,
+    }
+    return {
+        "type": ["object", "null"],
+        "description": "What is signed beside webhook-id, webhook-timestamp, webhook-signature.",
+        "properties": {
+            "rfc9421": {"type": "boolean", "description": "Needs an ed25519 secret."},
+            "legacy": scheme,
+            "header_prefix": {"type": ["string", "null"], "maxLength": MAX_HEADER_PREFIX},
+        },
+        "additionalProperties": False,
+    }
+
+
+SIGNATURES = _schema(_LEGACY)
+SIGNATURES_SHOWN = _schema({**_LEGACY, "replayable": _REPLAYABLE})
