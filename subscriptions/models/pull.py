@@ -148,6 +148,15 @@ class PullLease(models.Model):
     sent = models.BooleanField(default=False, help_text="The last byte was accepted.")
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True, help_text="Null for v2: the next read settles.")
+    offsets = ArrayField(
+        models.BigIntegerField(),
+        null=True,
+        help_text="Of gRPC: the records in it, in order; -1 - offset for one that is settled.",
+    )
+    size = models.BigIntegerField(db_default=0, help_text="Bytes of those records.")
+    settled = models.BooleanField(
+        db_default=False, help_text="All of it is; kept so that an ack may come twice."
+    )
 
     class Meta:
         db_table = "pull_lease"

@@ -96,17 +96,27 @@ Starts = Mapping[Part, Start]
 
 @guarded
 def create_instance(
-    actor: Actor, name: Name, *, door: str, settings: Mapping[str, object], timeout: timedelta
+    actor: Actor,
+    name: Name,
+    *,
+    door: str,
+    settings: Mapping[str, object],
+    timeout: timedelta,
+    order_mode: str = "",
 ) -> UUID:
     """Make an instance, and its group and subscription at first use; return its id.
+
+    order_mode  what the group must have; ``""``: its own, ``ordered`` for a new one
 
     Raises InstanceExists, IllegalState for a group of another order mode, RateLimited for too
     many groups or instances.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        group, order_mode = _group(cursor, actor, name)
-        if door == "v2" and order_mode != PullGroup.OrderMode.ORDERED:
+        group, own_mode = _group(cursor, actor, name, order_mode or PullGroup.OrderMode.ORDERED)
+        if door == "v2" and own_mode != PullGroup.OrderMode.ORDERED:
             raise IllegalState("the group hands out records in parallel; use gRPC")
+        if order_mode and own_mode != order_mode:
+            raise IllegalState(f"the group's mode is {own_mode}")
         cursor.execute(LOCK_GROUP, [group])
         _free_name(cursor, group, name.instance)
         cursor.execute(COUNT_INSTANCES, [name.partner])
@@ -120,21 +130,21 @@ def create_instance(
     return made
 
 
-def _group(cursor: CursorWrapper, actor: Actor, name: Name) -> tuple[int, str]:
+def _group(cursor: CursorWrapper, actor: Actor, name: Name, order_mode: str) -> tuple[int, str]:
     """Return id and order mode of the group; a new one is made and audited."""
     cursor.execute(FIND_GROUP, [name.partner, name.group])
     row = cursor.fetchone()
     if row is None:
         try:
             with transaction.atomic():
-                return _new_group(actor, name), PullGroup.OrderMode.ORDERED
+                return _new_group(actor, name, order_mode), order_mode
         except IntegrityError:  # somebody made it a moment ago
             cursor.execute(FIND_GROUP, [name.partner, name.group])
             row = cursor.fetchone()
     return row[0], row[1]
 
 
-def _new_group(actor: Actor, name: Name) -> int:
+def _new_group(actor: Actor, name: Name, order_mode: str) -> int:
     Partner.objects.select_for_update(no_key=True).filter(pk=name.partner).first()
     limit = config.load().max_pull_groups
     if PullGroup.objects.filter(partner_id=name.partner).count() >= limit:
@@ -149,7 +159,10 @@ def _new_group(actor: Actor, name: Name) -> int:
         start="latest",
     )
     group = PullGroup.objects.create(
-        subscription=subscription, partner_id=name.partner, name=name.group
+        subscription=subscription,
+        partner_id=name.partner,
+        name=name.group,
+        order_mode=order_mode,
     )
     shown: audit.Changes = {"name": (None, name.group), "mode": (None, "pull")}
     audit.append(actor, Verb.SUBSCRIPTION_CREATED, subscription, shown)
