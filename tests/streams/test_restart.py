@@ -1,0 +1,175 @@
+"""A deployment, a lost machine and a change of rights under open streams."""
+
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from subscriptions.actions.keys import revoke_key
+from subscriptions.audit import Actor, ActorKind
+from subscriptions.models import Grant, Partner
+from tests.conftest import MakeTopic
+from tests.streams.reading import Reading, allow_many, numbers, reading, wait_granted
+from tests.streams.web import Stage, Web, running, staged
+
+pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
+
+CLIENTS = 8
+ALL = 400
+ACTOR = Actor(kind=ActorKind.SYSTEM, id="tests")
+
+
+class Follower:
+    """A client that comes back with its last id until it has seen ``count`` records."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.seen: list[int] = []
+        self.reasons: list[str] = []
+        self.thread = threading.Thread(target=self._run)
+        self._last_id: str | None = None
+        self._between = threading.Event()
+        self.is_ready = threading.Event()
+
+    def _run(self) -> None:
+        while len(self.seen) < ALL or self.seen[-1] < ALL - 1:
+            try:
+                self._follow()
+            except OSError:
+                self._between.wait(0.1)
+
+    def _follow(self) -> None:
+        headers = {
+            "authorization": f"Bearer {self.stage.alice.key}",
+            "last_event_id": self._last_id or "",
+            "sec_fetch_mode": "cors",
+        }
+        with Reading(self.stage.web, f"/streams/{self.stage.topic}", headers) as opened:
+            batch: list[int] = []
+            for frame in opened.frames():
+                self.is_ready.set()
+                if frame.event == "message":
+                    batch.append(frame.json["value"]["n"])
+                elif frame.event == "closing":
+                    self.reasons.append(frame.json["reason"])
+                if frame.id:
+                    self._last_id = frame.id
+                    self.seen += batch
+                    batch = []
+                if self.seen and self.seen[-1] >= ALL - 1:
+                    return
+
+
+@pytest.fixture(scope="module")
+def own(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """Yield a web process that these tests end as they like."""
+    with running(tmp_path_factory.mktemp("own"), stream_drain="2") as process:
+        yield process
+
+
+@pytest.fixture
+def scene(own: Web, topic: MakeTopic) -> Iterator[Stage]:
+    with staged(own, topic) as made:
+        allow_many(made)
+        wait_granted(made, made.topic)
+        yield made
+
+
+def follow(scene: Stage) -> list[Follower]:
+    followers = [Follower(scene) for _ in range(CLIENTS)]
+    for one in followers:
+        one.thread.start()
+    for one in followers:
+        assert one.is_ready.wait(30)
+    return followers
+
+
+def finish(scene: Stage, followers: list[Follower]) -> None:
+    while scene.written < ALL:
+        scene.write(20)
+    for one in followers:
+        one.thread.join(60)
+        assert not one.thread.is_alive(), one.seen[-5:]
+
+
+def test_across_a_deployment_each_record_comes_once(scene: Stage) -> None:
+    followers = follow(scene)
+    writer = threading.Thread(target=write_slowly, args=(scene,))
+    writer.start()
+
+    assert scene.web.stop() in {0, -15}
+    scene.web.start()
+    writer.join()
+
+    finish(scene, followers)
+    for one in followers:
+        assert one.seen == list(range(ALL))
+        assert set(one.reasons) <= {"drain"}
+        assert one.reasons
+
+
+def write_slowly(scene: Stage) -> None:
+    between = threading.Event()
+    while scene.written < ALL // 2:
+        scene.write(10)
+        between.wait(0.1)
+
+
+def test_after_a_lost_machine_at_most_a_batch_comes_again(scene: Stage) -> None:
+    followers = follow(scene)
+    writer = threading.Thread(target=write_slowly, args=(scene,))
+    writer.start()
+
+    scene.web.kill()
+    scene.web.start()
+    writer.join()
+
+    finish(scene, followers)
+    for one in followers:
+        assert sorted(set(one.seen)) == list(range(ALL))
+        assert all(later > earlier for earlier, later in pairwise(one.seen))
+
+
+def test_a_revoked_key_ends_its_streams_and_the_next_request_stops_for_good(
+    stage: Stage,
+) -> None:
+    with reading(stage) as opened:
+        revoke_key(ACTOR, stage.alice.row, "test")
+
+        closing = opened.until("closing")
+        rest = opened.rest()
+
+    assert closing.json["reason"] == "revoked"
+    assert closing.json["action"] == "stop"
+    assert rest == []
+
+
+def test_a_removed_grant_ends_its_streams_and_no_record_comes_after(stage: Stage) -> None:
+    with reading(stage) as opened:
+        Grant.objects.filter(topic_id=stage.topic).delete()
+
+        frames = opened.rest()
+        stage.write(1)
+
+    assert [one.event for one in frames] == ["closing"]
+    assert frames[0].json["reason"] == "revoked"
+
+
+def test_a_suspended_partner_reads_nothing_any_more(stage: Stage) -> None:
+    with reading(stage) as opened:
+        Partner.objects.filter(pk=stage.alice.partner.pk).update(status="suspended")
+
+        assert opened.until("closing").json["reason"] == "revoked"
+
+
+def test_a_grant_that_changes_lets_the_client_come_again(stage: Stage) -> None:
+    with reading(stage) as opened:
+        Grant.objects.filter(topic_id=stage.topic).update(version=7)
+
+        closing = opened.until("closing")
+
+    assert (closing.json["reason"], closing.json["action"]) == ("grant_changed", "reconnect")
+    stage.write(1)
+    with reading(stage, last_event_id=closing.id or "") as again:
+        assert numbers(again.records(1)) == [0]
