@@ -19,7 +19,7 @@ from kafkahub import clock
 from kafkahub.errors import Fault, HubError, Invalid, OriginNotAllowed
 from kafkahub.problems import MEDIA_TYPE, describe
 from subscriptions import cors
-from subscriptions.authentication import apart, ticket_cookie
+from subscriptions.authentication import apart, chain, ticket_cookie
 from subscriptions.authentication.tickets import Ticket, Use
 from subscriptions.grants import Principal
 
@@ -151,13 +151,18 @@ class Porter:
         return Visitor(await self.authenticate(request))
 
     async def authenticate(self, request: Request) -> Principal:
-        """Return whose API key this is; see ``chain.authenticate`` for what it raises."""
+        """Return whose API key this is; see ``chain.authenticate`` for what it raises.
+
+        A thread only for a key that memory does not know: when thousands come back at once, threads
+        would take turns with the loop.
+        """
+        agent = request.header("user-agent") or ""
+        authorization = request.header("authorization")
+        known = chain.glance(authorization, request.address, agent)
+        if known is not None:
+            return known
         return await asyncio.get_running_loop().run_in_executor(
-            self._executor,
-            apart.authenticate,
-            request.header("authorization"),
-            request.address,
-            request.header("user-agent") or "",
+            self._executor, apart.authenticate, authorization, request.address, agent
         )
 
 
