@@ -9,6 +9,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("subscriptions.urls")),
     path("api/v1/", include("delivery.urls")),
+    path(".well-known/kafkahub/", include("subscriptions.well_known")),
     path("", include("gateway.urls")),
 ]
 
