@@ -1,19 +1,115 @@
 """Members of an endpoint that are objects themselves: what is taken, and what is shown."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from kafkahub.crypto import SealBroken
 from kafkahub.drf.fields import OneOf, Strict, Text, Truth, Values
 from kafkahub.errors import Fault, Invalid
 from subscriptions import headers
+from subscriptions.actions.endpoints import sealed_values
+from subscriptions.credentials import BASIC, BEARER, shown
 from subscriptions.inputs import wrong
 from subscriptions.models import Endpoint
 from subscriptions.signatures import BODY, DEFAULT_HEADER, TIMESTAMPED, Signatures
 
+MAX_USERNAME = 256
+MAX_PASSWORD = 256
+MAX_TOKEN = 4_096
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 MAX_PREFIX = 16
 MAX_HEADER_PREFIX = 32
 STANDARD: Mapping[str, object] = {"rfc9421": False, "legacy": None, "header_prefix": None}
 """What is signed when nothing was asked for."""
+
+
+class BasicIn(Strict):
+    """A user name and a password, RFC 7617."""
+
+    type = OneOf(choices=[BASIC])
+    username = Text(max_length=MAX_USERNAME)
+    password = Text(max_length=MAX_PASSWORD, allow_blank=True)
+
+    def checked(self, values: Values) -> Values:
+        if ":" in values["username"]:
+            raise wrong("not_a_name", "A user name has no colon.", "/username")
+        if names := [name for name, value in values.items() if not value.isprintable()]:
+            raise wrong("not_visible", "Visible characters are needed here.", f"/{names[0]}")
+        return values
+
+
+class BearerIn(Strict):
+    """A token that never changes, RFC 6750."""
+
+    type = OneOf(choices=[BEARER])
+    token = Text(max_length=MAX_TOKEN)
+
+    def checked(self, values: Values) -> Values:
+        if not _TOKEN.fullmatch(values["token"]):
+            text = "A token is of A-Z, a-z, 0-9, - . _ ~ + / with = at its end."
+            raise wrong("not_a_token", text, "/token")
+        return values
+
+
+AUTH_FORMS: Mapping[str, type[Strict]] = {BASIC: BasicIn, BEARER: BearerIn}
+
+
+def as_auth(value: object) -> dict[str, Any]:
+    """Return what we log in with, as it is sealed. No text repeats a value."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in AUTH_FORMS:
+        allowed = sorted(AUTH_FORMS)
+        text = f"An object whose type is one of {', '.join(allowed)} is needed here."
+        raise wrong("not_one_of", text, "/type", allowed=allowed)
+    chosen: dict[str, Any] = AUTH_FORMS[kind]().run_validation(value)
+    return chosen
+
+
+def shown_auth(endpoint: Endpoint) -> dict[str, str] | None:
+    """Return what we log in with, its secrets as ``set``; None for nothing.
+
+    What does not open is shown as it is: there, and of a kind that nobody knows.
+    """
+    try:
+        auth = sealed_values(endpoint.auth)
+    except SealBroken:
+        return {"type": "unreadable"}
+    return shown(auth) if auth else None
+
+
+AUTH: Mapping[str, object] = {
+    "description": "What we log in with. A patch replaces it as a whole.",
+    "oneOf": [
+        {"type": "null"},
+        {
+            "type": "object",
+            "required": ["type", "username", "password"],
+            "properties": {
+                "type": {"type": "string", "enum": [BASIC]},
+                "username": {"type": "string", "maxLength": MAX_USERNAME},
+                "password": {"type": "string", "maxLength": MAX_PASSWORD},
+            },
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "required": ["type", "token"],
+            "properties": {
+                "type": {"type": "string", "enum": [BEARER]},
+                "token": {"type": "string", "maxLength": MAX_TOKEN},
+            },
+            "additionalProperties": False,
+        },
+    ],
+}
+AUTH_SHOWN: dict[str, Any] = {
+    "type": ["object", "null"],
+    "description": "What we log in with; every secret is shown as `set`.",
+    "required": ["type"],
+    "properties": {"type": {"type": "string"}},
+    "additionalProperties": {"type": "string"},
+}
 
 
 class LegacyIn(Strict):

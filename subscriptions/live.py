@@ -26,6 +26,7 @@ class SigningKey:
 class LiveEndpoint:
     """A partner's URL as it is dialled; the same object until something of it changes.
 
+    headers        custom ones, and the one that logs us in where it never changes
     keys           newest first
     is_unreadable  a secret or header does not open, or nothing signs: nothing may be sent, the
                    outcome is ``secret_unreadable``, and the partner is not to blame

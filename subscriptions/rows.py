@@ -12,6 +12,7 @@ from kafkahub import signing
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Invalid
 from kafkahub.fields import Sealed
+from subscriptions.credentials import authorization
 from subscriptions.filters.closures import Test, compile_filter
 from subscriptions.filters.syntax import parse
 from subscriptions.grants import Grant, Grants
@@ -145,6 +146,8 @@ def _opened(row: Endpoint, secrets: Sequence[SigningSecret]) -> tuple[Keys, Head
     try:
         keys = tuple(_signing_key(secret) for secret in secrets)
         headers = json.loads(row.headers.reveal()) if row.headers else {}
+        if row.auth:
+            headers["authorization"] = authorization(json.loads(row.auth.reveal()))
     except (SealBroken, ValueError) as error:
         return (), (), str(error)
     return keys, tuple(headers.items()), "" if keys else "no secret of it signs"

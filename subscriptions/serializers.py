@@ -30,9 +30,13 @@ from kafkahub.drf.fields import (
 )
 from subscriptions.actions.endpoints import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, header_values
 from subscriptions.endpoint_forms import (
+    AUTH,
+    AUTH_SHOWN,
     SIGNATURES,
     SIGNATURES_SHOWN,
+    as_auth,
     as_signatures,
+    shown_auth,
     shown_signatures,
 )
 from subscriptions.inputs import (
@@ -145,6 +149,7 @@ class EndpointIn(Strict):
     max_in_flight = Whole(min_value=1, max_value=256, default=32)
     max_body_bytes = Whole(min_value=65_536, max_value=10_485_760, default=1_048_576)
     headers = Json(read=as_headers, schema=HEADERS, default=dict)
+    auth = Json(read=as_auth, schema=AUTH, allow_null=True, default=None)
     signatures = Json(read=as_signatures, schema=SIGNATURES, allow_null=True, default=None)
     id = CharField(read_only=True)
     status = CharField(read_only=True)
@@ -168,6 +173,7 @@ class EndpointOut(serializers.Serializer[Endpoint]):
     max_in_flight = IntegerField()
     max_body_bytes = IntegerField()
     headers = SerializerMethodField()
+    auth = SerializerMethodField()
     signatures = SerializerMethodField()
     version = IntegerField()
     created_at = Moment()
@@ -175,6 +181,10 @@ class EndpointOut(serializers.Serializer[Endpoint]):
 
     def get_status_reason(self, endpoint: Endpoint) -> str | None:
         return endpoint.status_reason or None
+
+    @extend_schema_field(AUTH_SHOWN)
+    def get_auth(self, endpoint: Endpoint) -> dict[str, str] | None:
+        return shown_auth(endpoint)
 
     @extend_schema_field(SIGNATURES_SHOWN)
     def get_signatures(self, endpoint: Endpoint) -> dict[str, Any]:

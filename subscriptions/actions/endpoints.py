@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from django.db import transaction
 
 from kafkahub import clock, config, signing
+from kafkahub.crypto import SealBroken
 from kafkahub.errors import Conflict, Fault, InUse, Invalid, LimitReached
+from kafkahub.fields import Sealed
 from subscriptions import audit
 from subscriptions.actions.rows import apply, lock
 from subscriptions.audit import Actor, ActorKind, Verb
@@ -30,11 +32,13 @@ def create_endpoint(
     name: str,
     url: str,
     headers: Mapping[str, str] | None = None,
+    auth: Mapping[str, object] | None = None,
     **settings: object,
 ) -> tuple[Endpoint, str]:
     """Make an endpoint with its first secret; return both, the secret as ``whsec_…``.
 
     url       in canonical form, admitted by ``verification.admit_url``
+    auth      what we log in with, as ``endpoint_forms.as_auth`` gave it
     settings  description and limits; absent ones have their default
 
     Raises LimitReached.
@@ -46,7 +50,12 @@ def create_endpoint(
         if Endpoint.objects.filter(partner_id=partner).count() >= limit:
             raise LimitReached(f"A partner may have {limit} endpoints.")
         endpoint = Endpoint.objects.create(
-            partner_id=partner, name=name, url=url, headers=_sealed_form(headers or {}), **settings
+            partner_id=partner,
+            name=name,
+            url=url,
+            headers=_sealed_form(headers or {}),
+            auth=_sealed_form(auth or {}),
+            **settings,
         )
         secret = signing.new_secret()
         _add_secret(endpoint, "hmac", secret)
@@ -58,15 +67,22 @@ def create_endpoint(
 def update_endpoint(
     actor: Actor,
     endpoint: Endpoint,
-    values: Mapping[str, object],
+    values: Mapping[str, Any],
     headers: Mapping[str, str] | None = None,
 ) -> Endpoint:
-    """Change an endpoint's fields; ``headers`` replaces all of them, None leaves them."""
+    """Change an endpoint's fields; ``headers`` replaces all of them, None leaves them.
+
+    values  by name; ``auth`` in the clear
+    """
     with transaction.atomic():
         row = lock(endpoint)
         wanted = dict(values)
         if headers is not None and headers != header_values(row):
             wanted["headers"] = _sealed_form(headers)
+        if "auth" in values and not _holds(row.auth, values["auth"]):
+            wanted["auth"] = _sealed_form(values["auth"] or {})
+        else:
+            wanted.pop("auth", None)
         if headers is not None or "signatures" in values:
             chosen = values.get("signatures", row.signatures)
             names = header_values(row) if headers is None else headers
@@ -97,14 +113,27 @@ def _has_ed25519(endpoint: Endpoint) -> bool:
 
 def header_values(endpoint: Endpoint) -> dict[str, str]:
     """Return the custom headers in the clear; raise SealBroken when they do not open."""
-    if endpoint.headers is None:
+    return sealed_values(endpoint.headers)
+
+
+def sealed_values(sealed: Sealed | str | None) -> dict[str, str]:
+    """Return a sealed JSON object in the clear; raise SealBroken when it does not open."""
+    if sealed is None:
         return {}
-    values: dict[str, str] = json.loads(endpoint.headers.reveal())
+    text = sealed.reveal() if isinstance(sealed, Sealed) else sealed
+    values: dict[str, str] = json.loads(text)
     return values
 
 
-def _sealed_form(headers: Mapping[str, str]) -> str | None:
-    return json.dumps(dict(headers)) if headers else None
+def _holds(sealed: Sealed | None, values: Mapping[str, object] | None) -> bool:
+    try:
+        return sealed_values(sealed) == (values or {})
+    except SealBroken:
+        return False
+
+
+def _sealed_form(values: Mapping[str, object]) -> str | None:
+    return json.dumps(dict(values)) if values else None
 
 
 def disable_endpoint(actor: Actor, endpoint: Endpoint, reason: str = "") -> Endpoint:

@@ -12,6 +12,7 @@ from subscriptions.admin.base import HubAdmin, ReadOnlyAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, code, links
 from subscriptions.admin.pages import Question, Shown, ask_then, show_each
 from subscriptions.models import AuditEvent, Endpoint, SigningSecret, Subscription
+from subscriptions.signatures import Signatures
 
 
 @admin.register(Endpoint)
@@ -39,6 +40,8 @@ class EndpointAdmin(HubAdmin[Endpoint]):
         "max_in_flight",
         "max_body_bytes",
         "custom_headers",
+        "login",
+        "signed_beside",
         "created_at",
         "updated_at",
     )
@@ -109,6 +112,16 @@ class EndpointAdmin(HubAdmin[Endpoint]):
     @admin.display(description="custom headers")
     def custom_headers(self, endpoint: Endpoint) -> str:
         return "set, not shown" if endpoint.headers is not None else "none"
+
+    @admin.display(description="login")
+    def login(self, endpoint: Endpoint) -> str:
+        return "set, not shown" if endpoint.auth is not None else "none"
+
+    @admin.display(description="more signatures")
+    def signed_beside(self, endpoint: Endpoint) -> str:
+        chosen = Signatures.of(endpoint.signatures or {})
+        names = ["RFC 9421"] if chosen.rfc9421 else []
+        return ", ".join([*names, *chosen.names]) or "none"
 
     @admin.display(description="see also")
     def see_also(self, endpoint: Endpoint) -> SafeString:

@@ -34,6 +34,7 @@ ENDPOINT: Mapping[str, object] = {
     "max_in_flight": 32,
     "max_body_bytes": 1048576,
     "headers": {},
+    "auth": None,
     "signatures": {"rfc9421": False, "legacy": None, "header_prefix": None},
     "version": 1,
     "created_at": "2026-11-23T04:19:00.123Z",

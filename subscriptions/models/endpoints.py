@@ -47,6 +47,12 @@ class Endpoint(models.Model):
         editable=False,
         help_text="JSON object of custom header names and values.",
     )
+    auth = EncryptedField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="JSON object of what we log in with; null: nothing.",
+    )
     signatures = models.JSONField(
         null=True,
         blank=True,
