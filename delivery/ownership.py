@@ -24,7 +24,7 @@ def reach(principal: Principal) -> Q:
     The log of what was sent stays with the partner after a grant has ended.
     """
     seen = Q() if principal.topics is None else Q(topic__in=sorted(principal.topics))
-    if principal.kind != "key":
+    if not principal.is_partners:
         return seen
     sandbox = Q(topic__in=Topic.objects.filter(is_sandbox=True).values("name"))
     return seen & (sandbox if principal.mode == "test" else ~sandbox)

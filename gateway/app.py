@@ -208,7 +208,7 @@ class Gateway:
             await self._check_rights()
 
     async def _check_rights(self) -> None:
-        keys = {one.principal.id for one in self.hub.connections}
+        keys = {one.principal.credential for one in self.hub.connections}
         if not keys:
             return
         loop = asyncio.get_running_loop()

@@ -216,8 +216,8 @@ class Streams:
 
     def _fault(self, connection: Connection, alive: Mapping[str, Principal]) -> str | None:
         principal = connection.principal
-        if principal.kind == "key":
-            now = alive.get(principal.id)
+        if principal.is_partners:
+            now = alive.get(principal.credential)
             if now is None:
                 return "revoked"
             left_s = now.expires_at_ms / 1000 - clock.now().timestamp()

@@ -93,6 +93,7 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "idempotency-keys": _every(3_600, "subscriptions.tasks.expire_idempotency_keys"),
     "stream-tickets": _every(3_600, "subscriptions.tasks.expire_stream_tickets"),
     "usage": _every(3_600, "subscriptions.tasks.expire_usage"),
+    "access-tokens": _every(86_400, "subscriptions.tasks.expire_access_tokens"),
     "sessions": _every(3_600, "subscriptions.tasks.expire_sessions"),
     "audit-head": _every(3_600, "subscriptions.tasks.write_audit_head"),
 }

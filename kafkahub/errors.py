@@ -4,6 +4,8 @@ HubError                       code                   status
 ├── Invalid                    validation_failed      400   one or more faults, each with its place
 ├── InvalidMessage             invalid_message        400   WebSocket only
 ├── Unauthenticated            unauthenticated        401
+│   ├── KeyExpired             key_expired            401
+│   └── InvalidToken           invalid_token          401
 ├── Forbidden                  insufficient_scope     403
 │   ├── ActionNotGranted       action_not_granted     403
 │   └── OriginNotAllowed       origin_not_allowed     403
@@ -30,6 +32,7 @@ HubError                       code                   status
 │   └── QuotaExceeded          quota_exceeded         429
 ├── NotSupportedByCluster      not_supported_by_cluster 501
 └── Unavailable                unavailable            503
+    ├── IssuerUnavailable      issuer_unavailable     503
     └── Overloaded             overloaded             503
 
 ``code`` and ``status`` are promised, the text is not. Only ``problems.py`` knows HTTP bodies.
@@ -109,6 +112,13 @@ class KeyExpired(Unauthenticated):
 
     code = "key_expired"
     title = "The API key is no longer valid"
+
+
+class InvalidToken(Unauthenticated):
+    """A token that is expired, revoked, or a foreign one that fails a check, which is named."""
+
+    code = "invalid_token"
+    title = "The token is not accepted"
 
 
 class Forbidden(HubError):
@@ -360,6 +370,13 @@ class Unavailable(HubError):
     code = "unavailable"
     status = 503
     title = "Temporarily unavailable"
+
+
+class IssuerUnavailable(Unavailable):
+    """The keys of a token's issuer cannot be had, so nobody can say whether it is good."""
+
+    code = "issuer_unavailable"
+    title = "The issuer's keys cannot be had"
 
 
 class Overloaded(Unavailable):

@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django.contrib.staticfiles",
     "rest_framework",
+    "oauth2_provider",
     "drf_spectacular",
     "csp",
 ]
@@ -96,6 +97,39 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+
+# People's passwords keep Django's hasher; the last one is for generated client secrets alone.
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "subscriptions.authentication.client_secret.SaltedSha256",
+]
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "subscriptions.OAuthClient"
+OAUTH2_PROVIDER: dict[str, object] = {
+    "ACCESS_TOKEN_EXPIRE_SECONDS": 900,
+    "ACCESS_TOKEN_GENERATOR": "subscriptions.authentication.oauth.new_text",
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"],
+    "CIMD_ENABLED": False,
+    "CLIENT_SECRET_HASHER": "client_sha256",
+    "DCR_ENABLED": False,
+    "OIDC_ENABLED": False,
+    "OAUTH2_VALIDATOR_CLASS": "subscriptions.authentication.oauth_rules.HubValidator",
+    "PKCE_REQUIRED": True,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "ROTATE_REFRESH_TOKEN": True,
+    "SCOPES_BACKEND_CLASS": "subscriptions.authentication.oauth_rules.HubScopes",
+    # RFC 9700, all of it.
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_SCHEME": True,
+    "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("subscriptions.urls")),
     path("api/v1/", include("delivery.urls")),
     path(".well-known/kafkahub/", include("subscriptions.well_known")),
+    path("", include("subscriptions.oauth.urls")),
     path("", include("gateway.urls")),
 ]
 

@@ -75,8 +75,9 @@ def _living(grant: Grant | None, now_ms: int) -> Grant | None:
 def _is_visible(principal: Principal, topic: str, facts: TopicFacts) -> bool:
     """Return whether the topic exists for this principal at all.
 
-    Only keys have a mode: operators and our own processes look after both kinds of topic.
+    Only partners' credentials have a mode: operators and our own processes look after both kinds
+    of topic.
     """
     if not facts.is_enabled or not principal.reaches(topic):
         return False
-    return principal.kind != "key" or facts.is_sandbox == (principal.mode == "test")
+    return not principal.is_partners or facts.is_sandbox == (principal.mode == "test")

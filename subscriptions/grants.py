@@ -7,7 +7,9 @@ from typing import Literal
 from kafkahub.limits.policies import STANDARD, Limits
 
 Action = Literal["read", "write"]
-PrincipalKind = Literal["key", "operator", "system"]
+PrincipalKind = Literal["key", "client", "subject", "operator", "system"]
+"""``client``: of our own OAuth server; ``subject``: whom a registered issuer vouches for."""
+PARTNERS: frozenset[PrincipalKind] = frozenset({"key", "client", "subject"})
 Mode = Literal["live", "test"]
 
 
@@ -43,11 +45,12 @@ class Principal:
     """Whoever is authenticated now.
 
     partner        the tenant; ``""`` for an operator who named none
-    id, name       of the key, operator or process
+    id, name       of the key, client, subject, operator or process
     mode           a test principal sees sandbox topics only, a live one only the others
     topics         names it is limited to, or None for all that the grants allow
     expires_at_ms  Unix time in ms at which the credential ends
     limits         what it is held to: the standard values, or those of its plan
+    token          id of the token it came by, or "" where ``id`` is the credential itself
     """
 
     partner: str
@@ -59,6 +62,17 @@ class Principal:
     topics: frozenset[str] | None
     expires_at_ms: int
     limits: Limits = STANDARD
+    token: str = ""
+
+    @property
+    def credential(self) -> str:
+        """Return the id of what was shown, which may end before its holder does."""
+        return self.token or self.id
+
+    @property
+    def is_partners(self) -> bool:
+        """Return whether it acts for a partner, so that one's mode and grants bound it."""
+        return self.kind in PARTNERS
 
     def has(self, scope: str) -> bool:
         """Return whether the principal holds exactly this scope."""

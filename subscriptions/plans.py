@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kafkahub.limits import policies
 from kafkahub.limits.policies import Limits, Rule
-from subscriptions.models import ApiKey, Plan
+from subscriptions.models import ApiKey, Partner, Plan
 
 OF_A_KEY = frozenset({policies.KEY, policies.TOPIC})
 """Scopes that the plan of a key may set: the others are shared with keys of other plans."""
@@ -27,15 +27,17 @@ class Plans:
 
         Rates of the deployment are everybody's, so they come from the default plan alone.
         """
-        default = self._of(self.default)
-        partner = self._of(key.partner.plan_id or self.default)
-        return policies.limits(
-            (
-                *(rule for rule in default if rule.scope == policies.DEPLOYMENT),
-                *(rule for rule in partner if rule.scope != policies.DEPLOYMENT),
-                *(rule for rule in self._of(key.plan_id) if rule.scope in OF_A_KEY),
-            )
-        )
+        own = (rule for rule in self._of(key.plan_id) if rule.scope in OF_A_KEY)
+        return policies.limits((*self._shared(key.partner), *own))
+
+    def limits_of_partner(self, partner: Partner) -> Limits:
+        """Return what a partner's credential without a plan of its own is held to."""
+        return policies.limits(tuple(self._shared(partner)))
+
+    def _shared(self, partner: Partner) -> Iterator[Rule]:
+        yield from (r for r in self._of(self.default) if r.scope == policies.DEPLOYMENT)
+        plan = self._of(partner.plan_id or self.default)
+        yield from (r for r in plan if r.scope != policies.DEPLOYMENT)
 
     def _of(self, plan: str | None) -> tuple[Rule, ...]:
         return self.rules.get(plan, ()) if plan else ()

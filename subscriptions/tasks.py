@@ -5,6 +5,7 @@ from datetime import timedelta
 import structlog
 from celery import shared_task
 from django.contrib.sessions.models import Session
+from oauth2_provider.models import AccessToken
 
 from kafkahub import clock
 from kafkahub.failpoints import failpoint
@@ -55,6 +56,17 @@ def expire_usage(rows_per_slice: int = ROWS_PER_SLICE) -> None:
 
 
 @shared_task
+def expire_access_tokens(rows_per_slice: int = ROWS_PER_SLICE) -> None:
+    """Delete access tokens that are over; an open stream has closed by then."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("subscriptions.access_tokens") as mine:
+            gone = _expire_tokens(rows_per_slice) if mine else 0
+        if gone < rows_per_slice:
+            return
+        failpoint("job.mid_slice")
+
+
+@shared_task
 def expire_sessions() -> None:
     """Delete operators' sessions that are over."""
     with alone("subscriptions.sessions") as mine:
@@ -81,6 +93,13 @@ def _expire_usage(rows: int) -> int:
     slice_ids = old.order_by("hour").values_list("pk", flat=True)[:rows]
     deleted, _ = UsageHour.objects.filter(pk__in=list(slice_ids)).delete()
     return deleted
+
+
+def _expire_tokens(rows: int) -> int:
+    old = AccessToken.objects.filter(expires__lt=clock.now())
+    slice_ids = old.order_by("pk").values_list("pk", flat=True)[:rows]
+    deleted, _ = AccessToken.objects.filter(pk__in=list(slice_ids)).delete()
+    return int(deleted)
 
 
 def _expire_answers(rows: int) -> int:

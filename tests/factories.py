@@ -13,6 +13,7 @@ from delivery.ledger import AttemptRow
 from delivery.models import ParkedDelivery
 from kafkahub import clock, ids
 from subscriptions import streams
+from subscriptions.actions.clients import ClientRights, create_client
 from subscriptions.actions.keys import Rights, create_key
 from subscriptions.actions.tickets import Wish, create_ticket
 from subscriptions.audit import Actor, ActorKind
@@ -21,6 +22,7 @@ from subscriptions.models import (
     ApiKey,
     Endpoint,
     Grant,
+    OAuthClient,
     Partner,
     Plan,
     StreamTicket,
@@ -214,3 +216,23 @@ def caller(owner: Partner, name: str = "key", **rights: Any) -> Caller:
     """Return a caller with a fresh key of the partner."""
     row, plain = api_key(owner, name, **rights)
     return Caller(owner, row, plain)
+
+
+def client_rights(**rights: Any) -> ClientRights:
+    """Return what a client may ask for: reading every topic, unless ``rights`` say otherwise."""
+    wanted = {
+        "mode": "live",
+        "scopes": frozenset({"topic:*:read", "webhooks:read"}),
+        "default_scopes": frozenset(),
+        "topics": None,
+        "cidrs": frozenset(),
+        "may_introspect": False,
+    }
+    return ClientRights(**{**wanted, **rights})
+
+
+def oauth_client(owner: Partner, name: str = "", **rights: Any) -> tuple[OAuthClient, str]:
+    """Return an OAuth client of the partner and its secret."""
+    system = Actor(kind=ActorKind.SYSTEM, id="tests")
+    wanted = client_rights(**rights)
+    return create_client(system, owner.id, name=name or ids.new("c"), rights=wanted)

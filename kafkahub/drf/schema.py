@@ -59,7 +59,7 @@ PROBLEM: Node = {
     },
 }
 ALWAYS = ("unknown_parameter", "not_acceptable", "unavailable")
-IDENTIFIED = ("unauthenticated", "key_expired", "rate_limited")
+IDENTIFIED = ("unauthenticated", "key_expired", "invalid_token", "rate_limited")
 WITH_BODY = (
     "invalid_json",
     "duplicate_key",

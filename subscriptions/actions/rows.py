@@ -8,9 +8,32 @@ from django.db.models import Model
 from kafkahub import clock
 from kafkahub.errors import NotFound
 from subscriptions import audit
-from subscriptions.models import ApiKey, Endpoint, Grant, Partner, Plan, Subscription, Topic
+from subscriptions.models import (
+    ApiKey,
+    Endpoint,
+    Grant,
+    Issuer,
+    OAuthClient,
+    Partner,
+    Plan,
+    Subscription,
+    TokenSubject,
+    Topic,
+)
 
-Versioned = TypeVar("Versioned", Partner, Plan, ApiKey, Topic, Grant, Endpoint, Subscription)
+Versioned = TypeVar(
+    "Versioned",
+    Partner,
+    Plan,
+    ApiKey,
+    OAuthClient,
+    Issuer,
+    TokenSubject,
+    Topic,
+    Grant,
+    Endpoint,
+    Subscription,
+)
 Row = TypeVar("Row", bound=Model)
 
 

@@ -84,6 +84,8 @@ def create_ticket(principal: Principal, wish: Wish) -> tuple[StreamTicket, str]:
     process_throttle.take(principal.id)
     _check_topics(principal, wish)
     _check_origin(principal, wish.origin)
+    if principal.kind != "key":
+        raise Forbidden("Stream tickets are made with an API key, whose end is theirs too.")
     issuer = ownership.get_key(principal.partner, principal.id)
     if StreamTicket.objects.filter(partner_id=principal.partner).live().count() >= MAX_LIVE:
         text = f"A partner may have {MAX_LIVE} live tickets."

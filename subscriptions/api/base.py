@@ -111,7 +111,7 @@ class PartnerView(ApiView):
     def actor(self) -> Actor:
         """Return who acts, for the audit log."""
         return Actor(
-            kind=ActorKind.KEY,
+            kind=ActorKind.KEY if self.principal.kind == "key" else ActorKind.CLIENT,
             id=self.principal.id,
             partner=self.principal.partner,
             address=self._address or None,

@@ -3,45 +3,13 @@
 import functools
 import hmac
 import secrets
-from dataclasses import dataclass
-from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 
 from kafkahub import config, crypto
 from subscriptions import keys, plans
+from subscriptions.authentication.known import Known
 from subscriptions.grants import Principal
 from subscriptions.models import ApiKey, Partner
-
-Networks = tuple[IPv4Network | IPv6Network, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A key whose secret was right, with all that decides whether it may be used now.
-
-    refusal  why it is not good for good (revoked, partner suspended), or ""
-    """
-
-    principal: Principal
-    networks: Networks
-    not_before: datetime
-    expires_at: datetime
-    refusal: str = ""
-
-    def holds(self, now: datetime) -> bool:
-        """Return whether the key is good at this time, wherever it comes from."""
-        return not self.refusal and self.not_before <= now < self.expires_at
-
-    def allows(self, address: str) -> bool:
-        """Return whether the key may be used from this address."""
-        if not self.networks:
-            return True
-        try:
-            source = ip_address(address)
-        except ValueError:
-            return False
-        mapped = getattr(source, "ipv4_mapped", None)
-        return any((mapped or source) in network for network in self.networks)
 
 
 @functools.cache

@@ -10,17 +10,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from django.db import DatabaseError, connection
 
 from kafkahub import clock
-from kafkahub.errors import Invalid, KeyExpired, RateLimited, Unauthenticated, Unavailable
-from subscriptions import keys
-from subscriptions.authentication import api_key, credentials
-from subscriptions.authentication.api_key import Known
+from kafkahub.errors import Invalid, InvalidToken, RateLimited, Unauthenticated, Unavailable
+from subscriptions.authentication import credentials, verifiers
+from subscriptions.authentication.known import Known
 from subscriptions.authentication.last_use import LastUse, Use
 from subscriptions.authentication.throttle import FailureThrottle, network_of
+from subscriptions.authentication.verifiers import Presented
 from subscriptions.grants import Principal
 
 POLL_S = 1.0
@@ -64,21 +63,26 @@ class Chain:
         address  the caller's IP address, behind trusted proxies the one they tell
         agent    the caller's ``User-Agent``, kept with the last use
 
-        Raises Unauthenticated, KeyExpired, RateLimited for too many failures from there, Invalid
-        for two credentials at once, Unavailable while PostgreSQL is away.
+        Raises Unauthenticated, KeyExpired, InvalidToken naming the check, RateLimited for too many
+        failures from there, Invalid for two credentials at once, IssuerUnavailable, Unavailable
+        while PostgreSQL is away.
         """
-        credential = credentials.parse(authorization_header)
-        parsed = keys.parse(credential.text)
-        if parsed is None:
+        presented = verifiers.read(credentials.parse(authorization_header).text)
+        if presented is None:
             raise self._failure(address, "")
         self._refresh()
-        found = self._find(parsed)
+        try:
+            found = self._find(presented)
+        except InvalidToken as error:
+            raise self._failure(address, "", error) from None
         now = clock.now()
         if found is None or not found.allows(address) or now < found.not_before:
-            raise self._failure(address, parsed.public_id)
-        _refuse_ended(found, now)
-        use = Use(found.principal.id, now, address or None, agent)
-        self.last_use.note(use, self.monotonic_s())
+            raise self._failure(address, presented.public_id)
+        if (fault := found.fault(now)) is not None:
+            raise fault
+        if found.principal.kind == "key":
+            use = Use(found.principal.id, now, address or None, agent)
+            self.last_use.note(use, self.monotonic_s())
         return found.principal
 
     def glance(
@@ -94,23 +98,23 @@ class Chain:
         digest = hashlib.sha256(authorization_header.encode("latin-1")).digest()
         found = self.glanced.get(digest)
         if found is None:
-            found = self._glance_by_key(authorization_header, digest)
+            found = self._glance_by_text(authorization_header, digest)
         now = clock.now()
         if found is None or not found.allows(address) or not found.holds(now):
             return None
+        if found.principal.kind != "key":
+            return found.principal
         use = Use(found.principal.id, now, address or None, agent)
         return found.principal if self.last_use.remember(use, now_s) else None
 
-    def _glance_by_key(self, header: str, digest: Digest) -> Known | None:
-        """Return what is known of the key in a header, and remember it by the whole header."""
+    def _glance_by_text(self, header: str, digest: Digest) -> Known | None:
+        """Return what is known of the credential in a header; remember it by the whole header."""
         try:
-            parsed = keys.parse(credentials.parse(header).text)
+            text = credentials.parse(header).text
         except (Unauthenticated, Invalid):
             return None
-        if parsed is None:
-            return None
         with self.lock:
-            found = self.known.get(hashlib.sha256(parsed.whole.encode()).digest())
+            found = self.known.get(_digest(text))
             if found is not None:
                 self.glanced[digest] = found
                 _shorten(self.glanced, MAX_KNOWN)
@@ -134,8 +138,8 @@ class Chain:
                 self.refused.clear()
             self.version, self.looked_s = version, now_s
 
-    def _find(self, parsed: keys.Parsed) -> Known | None:
-        digest = hashlib.sha256(parsed.whole.encode()).digest()
+    def _find(self, presented: Presented) -> Known | None:
+        digest = _digest(presented.text)
         with self.lock:
             found = self.known.get(digest)
             if found is not None:
@@ -145,7 +149,7 @@ class Chain:
                 return None
             version = self.version
         try:
-            found = api_key.look_up(parsed)
+            found = presented.verify()
         except DatabaseError as error:
             raise Unavailable("Credentials cannot be checked right now.") from error
         self._remember(digest, found, version)
@@ -162,8 +166,10 @@ class Chain:
                 self.known[digest] = found
                 _shorten(self.known, MAX_KNOWN)
 
-    def _failure(self, address: str, public_id: str) -> Unauthenticated | RateLimited:
-        """Count a failure and return what the caller gets for it.
+    def _failure(
+        self, address: str, public_id: str, error: Unauthenticated | None = None
+    ) -> Unauthenticated | RateLimited:
+        """Count a failure and return what the caller gets for it: ``error``, or the one text.
 
         Only who fails is slowed down: a right credential from the same place still works, so
         nobody can lock a partner out.
@@ -173,14 +179,11 @@ class Chain:
         if wait_s:
             text = "Too many credentials failed from here or for this key."
             return RateLimited(text, retry_after_s=int(wait_s) + 1)
-        return credentials.malformed()
+        return error or credentials.malformed()
 
 
-def _refuse_ended(found: Known, now: datetime) -> None:
-    if found.refusal:
-        raise KeyExpired(found.refusal)
-    if now >= found.expires_at:
-        raise KeyExpired("The API key has expired; make a new one.")
+def _digest(text: str) -> Digest:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _shorten(memory: OrderedDict[Digest, Known] | OrderedDict[Digest, float], limit: int) -> None:

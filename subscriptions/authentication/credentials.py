@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from kafkahub.errors import Fault, Invalid, Unauthenticated
 from subscriptions import keys
 
-MAX_HEADER = 8_192
+MAX_HEADER = 8_192 + len("Bearer ")
 """Characters of an ``Authorization`` header that is read at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What was presented: the text of a key, by Bearer or by Basic."""
+    """What was presented: the text of a key or token by Bearer, of a key by Basic."""
 
     text: str
 
@@ -52,6 +52,7 @@ def _basic(encoded: str) -> str:
     except (binascii.Error, ValueError):
         raise malformed() from None
     user, colon, password = text.partition(":")
-    if not colon:
+    key = keys.join(user, password)
+    if not colon or not key.startswith(keys.PREFIX):
         raise malformed()
-    return keys.join(user, password)
+    return key

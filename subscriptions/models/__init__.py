@@ -1,6 +1,7 @@
 """Tables of partners, what they may see, and where they want it."""
 
 from subscriptions.models.audit import AuditEvent
+from subscriptions.models.clients import Issuer, OAuthClient, TokenSubject
 from subscriptions.models.endpoints import Endpoint, SigningSecret
 from subscriptions.models.lanes import LanePosition
 from subscriptions.models.operations import IdempotencyKey, UsageHour
@@ -26,7 +27,9 @@ __all__ = [
     "Endpoint",
     "Grant",
     "IdempotencyKey",
+    "Issuer",
     "LanePosition",
+    "OAuthClient",
     "Partner",
     "Plan",
     "ProduceReceipt",
@@ -40,6 +43,7 @@ __all__ = [
     "SigningSecret",
     "StreamTicket",
     "Subscription",
+    "TokenSubject",
     "Topic",
     "UsageHour",
 ]

@@ -311,7 +311,12 @@ def test_the_use_of_a_key_and_an_equal_write_move_nothing(alice: Setting) -> Non
 def test_the_migration_can_be_undone_and_done_again() -> None:
     operations = [
         operation
-        for name in ("0002_access_version", "0005_plans_and_usage")
+        for name in (
+            "0002_access_version",
+            "0005_plans_and_usage",
+            "0010_oauth_clients",
+            "0011_access_tokens",
+        )
         for operation in import_module(f"subscriptions.migrations.{name}").Migration.operations
         if isinstance(operation, RunSQL)
     ]
