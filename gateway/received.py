@@ -19,6 +19,7 @@ _FIRST = tuple(bytes([number | 0x80]) for number in range(128))
 _RECORDS, _CURSOR, _EVENTS = b"\x0a", b"\x12", b"\x12"
 _ID, _TOPIC, _PARTITION, _OFFSET = b"\x0a", b"\x12", b"\x18", b"\x20"
 _TIME, _KEY, _VALUE, _HEADER = b"\x2a", b"\x32", b"\x3a", b"\x42"
+_ACK_ID, _ATTEMPT = b"\x4a", b"\x50"
 _NAME, _HEADER_VALUE = b"\x0a", b"\x12"
 _SECONDS, _NANOS = b"\x08", b"\x10"
 
@@ -32,8 +33,10 @@ def varint(number: int) -> bytes:
     return _FIRST[number & _LOW] + varint(number >> _WIDTH)
 
 
-def received(record: Record, record_id: str = "") -> bytes:
+def received(record: Record, record_id: str = "", tail: bytes = b"") -> bytes:
     """Return a record as one entry of ``Events.records``, tag and length before it.
+
+    tail       further fields of it, see ``leased``
 
     record_id  the partner's id of the record under a grant that hides records: then neither
                partition nor offset are told; ``""`` under any other
@@ -54,9 +57,14 @@ def received(record: Record, record_id: str = "") -> bytes:
         head += b"%b%b%b" % (_KEY, varint(len(key)), key)
     if value is not None:
         head += _VALUE + varint(len(value))
-    headers = _headers(record) if record.headers else b""
+    headers = (_headers(record) if record.headers else b"") + tail
     size = varint(len(head) + len(value or b"") + len(headers))
     return b"".join((_RECORDS, size, head, value or b"", headers))
+
+
+def leased(ack_id: bytes, attempt: int) -> bytes:
+    """Return the fields of a record that is handed out with a lease."""
+    return b"".join((_ACK_ID, _sized(ack_id), _ATTEMPT, varint(attempt)))
 
 
 def events(frames: "list[bytes]", cursor: str) -> bytes:

@@ -215,6 +215,21 @@ class Config(BaseModel):
     stream_drain: float = Field(
         15, ge=0, le=300, description="Seconds over which streams end on SIGTERM."
     )
+    tls_cert: Path | None = Field(
+        None,
+        description="File of the certificate chain that gRPC serves with; without, a proxy does.",
+    )
+    tls_key: Path | None = Field(None, description="File of the key of that certificate.")
+    grpc_tls_cert: Path | None = Field(
+        None, description="The same for gRPC alone, where it has another; by default `tls_cert`."
+    )
+    grpc_tls_key: Path | None = Field(
+        None, description="File of the key of that certificate; by default `tls_key`."
+    )
+    grpc_reflection: bool = Field(
+        False,
+        description="Serve gRPC reflection, for callers with a credential; in `dev` it is open.",
+    )
     hub_log_bytes: int = Field(
         128 * 1024 * 1024,
         ge=1024 * 1024,

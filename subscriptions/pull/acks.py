@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from subscriptions.pull.leases import PARALLEL, ack_ranges, again, rewind
-from subscriptions.pull.rows import Instance, Part, guarded
+from subscriptions.pull.rows import Instance, InstanceGone, Part, guarded
 
 Kind = Literal["ack", "nack", "extend", "reject"]
 Why = Literal["LEASE_EXPIRED", "UNKNOWN_ACK_ID"]
@@ -141,13 +141,13 @@ def settle(partner: str, group: str, acts: Sequence[Act]) -> Settled:
     """Do what a client says of records; an ack may come twice, any act may come too late.
 
     In an ordered group an ack covers all before it in the partition, and a nack lets all come
-    again from its record on.
+    again from its record on. Raises InstanceGone for a group that is not the partner's.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(FIND_GROUP, [partner, group])
         row = cursor.fetchone()
         if row is None:
-            return Settled([Failed(act.ack_id, "UNKNOWN_ACK_ID") for act in acts], ())
+            raise InstanceGone
         leases = _find(cursor, row[0], acts)
         work = _Parallel if row[1] == PARALLEL else _Ordered
         return work(cursor, row[0], leases).settle(acts)

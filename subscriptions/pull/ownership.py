@@ -1,9 +1,9 @@
 """Who owns what in a group: chosen by whoever reads next, under the group's row lock."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from uuid import UUID
 
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from subscriptions.pull.rows import LOCK_GROUP, RAISE, Instance, Part, columns
@@ -65,7 +65,13 @@ LEARNED = """
 UPDATE pull_instance SET generation = g.generation, read_token = NULL
   FROM pull_group AS g WHERE pull_instance.id = %s AND g.id = group_id
 """  # by primary key
-SECOND = timedelta(seconds=1)
+DUE = """
+SELECT g.id FROM pull_group AS g
+ WHERE EXISTS (SELECT 1 FROM pull_instance AS i
+                WHERE i.group_id = g.id AND i.last_seen + i.timeout <= now())
+ LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+"""  # a scan of a small table, every 30 s
+NOBODY = UUID(int=0)
 
 
 def has_expired(cursor: CursorWrapper, instance: Instance) -> bool:
@@ -98,6 +104,17 @@ def remove_expired(cursor: CursorWrapper, group: int, but: UUID) -> bool:
     if gone:
         remove(cursor, group, gone)
     return bool(gone)
+
+
+def expire(groups: int) -> None:
+    """Remove instances that have ended by time, of ``groups`` groups at most.
+
+    In the caller's transaction. A group that somebody works on is left to them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(DUE, [groups])
+        for (group,) in cursor.fetchall():
+            remove_expired(cursor, group, NOBODY)
 
 
 def remove(cursor: CursorWrapper, group: int, gone: list[UUID]) -> None:

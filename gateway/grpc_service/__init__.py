@@ -1,0 +1,1 @@
+"""The gRPC door: ``kafkahub.v1``, with health and reflection beside it."""

@@ -1,0 +1,272 @@
+"""What every call goes through: its bytes read, its caller known, its limits, its errors told."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from urllib.parse import unquote
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+
+from gateway.grpc_service import faults
+from kafkahub import config
+from kafkahub.dispatch import as_trusted
+from kafkahub.errors import Fault, HubError, Invalid, Unauthenticated
+from kafkahub.limits.limiter import Limiter
+from kafkahub.limits.policies import ONE_REQUEST, Cost
+from kafkahub.observability import logs, metrics
+from subscriptions.authentication import apart, chain
+from subscriptions.grants import Principal
+
+UNARY_S = 30.0
+"""How long a call without a deadline of its own may take."""
+DETAILS_KEY = "grpc-status-details-bin"
+REQUEST_ID_KEY = "x-request-id"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+log = structlog.get_logger()
+calls = metrics.counter("grpc_calls_total", "gRPC calls that ended.", ["method", "code"])
+call_seconds = metrics.histogram("grpc_call_seconds", "Length of unary gRPC calls.", ["method"])
+
+Given = TypeVar("Given", bound=Message)
+
+
+class Context(Protocol):
+    """What is used of grpc.aio's context, which carries no types for bytes."""
+
+    def invocation_metadata(self) -> Sequence[tuple[str, Any]] | None: ...
+    def peer(self) -> str: ...
+    def time_remaining(self) -> float | None: ...
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None: ...
+    async def abort(
+        self, code: Any, details: str = "", trailing_metadata: Any = ()
+    ) -> NoReturn: ...
+    async def read(self) -> Any: ...
+    async def write(self, message: Any) -> None: ...
+
+
+@dataclass(slots=True)
+class Call(Generic[Given]):
+    """One call of somebody who is known.
+
+    size  bytes of the request
+    cost  what it was charged; its limits are told at the end
+    """
+
+    context: Context
+    request: Given
+    size: int
+    principal: Principal
+    given: "Metadata"
+    cost: Cost = ONE_REQUEST
+
+
+Work = Callable[[Call[Given]], Awaitable[Message]]
+StreamWork = Callable[[Call[Given]], Awaitable[None]]
+
+
+class Failed(Exception):
+    """A call that ends with this status."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+class Front:
+    """Receives calls. Lives on the event loop; credentials are verified in ``executor``."""
+
+    def __init__(self, executor: Executor, limiter: Limiter) -> None:
+        self._executor = executor
+        self._limiter = limiter
+        self._trusted = config.load().trusted_proxies
+
+    def unary(self, name: str, kind: type[Given], work: Work[Given]) -> Any:
+        """Return the handler of a method with one request and one answer."""
+
+        async def handle(raw: bytes, context: Context) -> bytes:
+            begun_s = time.perf_counter()
+            given = Metadata(context, self._trusted)
+            async with Told(context, name, given.request_id):
+                answer = await self._in_time(raw, context, given, kind, work)
+            call_seconds.labels(name).observe(time.perf_counter() - begun_s)
+            return answer
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def answering(self, name: str, kind: type[Given], work: StreamWork[Given]) -> Any:
+        """Return the handler of a method with one request and a stream of answers."""
+
+        async def handle(raw: bytes, context: Context) -> None:
+            given = Metadata(context, self._trusted)
+            async with Told(context, name, given.request_id):
+                await work(await self._call(raw, context, given, kind))
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def talking(self, name: str, kind: type[Given], work: StreamWork[Given]) -> Any:
+        """Return the handler of a method that streams both ways; its call has no request yet."""
+
+        async def handle(_: object, context: Context) -> None:
+            given = Metadata(context, self._trusted)
+            async with Told(context, name, given.request_id):
+                await work(await self._call(b"", context, given, kind))
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    async def _call(
+        self, raw: bytes, context: Context, given: "Metadata", kind: type[Given]
+    ) -> Call[Given]:
+        principal = await self.principal(given)
+        return Call(context, parse(raw, kind), len(raw), principal, given)
+
+    async def principal(self, given: "Metadata", authorization: str | None = None) -> Principal:
+        """Return who calls; memory tells where it can.
+
+        authorization  another one than that of the metadata, to go on with
+        Raises as ``chain.authenticate`` does; who is not known pays with the address.
+        """
+        header = authorization if authorization is not None else given.authorization
+        found = chain.glance(header, given.address, given.agent)
+        if found is not None:
+            return found
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, apart.authenticate, header, given.address, given.agent
+            )
+        except Unauthenticated:
+            if refusal := self._limiter.admit(None, given.address, ONE_REQUEST):
+                raise refusal.error() from None
+            raise
+
+    def admit(self, call: Call[Any], cost: Cost) -> None:
+        """Charge what a call costs. Raises RateLimited, and charges nothing."""
+        call.cost = cost
+        if refusal := self._limiter.admit(call.principal, call.given.address, cost):
+            raise refusal.error()
+
+    def trailing(self, call: Call[Any]) -> list[tuple[str, str]]:
+        """Return what goes behind every answer."""
+        told = self._limiter.headers(call.principal, call.cost)
+        return [
+            (REQUEST_ID_KEY, call.given.request_id),
+            *((name.lower(), text) for name, text in told),
+        ]
+
+    async def _in_time(
+        self,
+        raw: bytes,
+        context: Context,
+        given: "Metadata",
+        kind: type[Given],
+        work: Work[Given],
+    ) -> bytes:
+        remaining_s = context.time_remaining()
+        limit_s = UNARY_S if remaining_s is None else min(remaining_s, UNARY_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                call = await self._call(raw, context, given, kind)
+                answer = await work(call)
+        except TimeoutError:
+            raise Failed(_late()) from None
+        context.set_trailing_metadata(tuple(self.trailing(call)))
+        return answer.SerializeToString()
+
+
+class Metadata:
+    """What a caller says of itself, and where it calls from.
+
+    address  the caller's IP address, behind trusted proxies the one they tell
+    """
+
+    __slots__ = ("address", "agent", "authorization", "begun_s", "request_id")
+
+    def __init__(self, context: Context, trusted: Any) -> None:
+        self.begun_s = time.monotonic()
+        named: dict[str, list[str]] = {}
+        for key, value in context.invocation_metadata() or ():
+            if isinstance(value, str):
+                named.setdefault(key, []).append(value)
+        # Two of them are two credentials, which ``credentials.parse`` sees by the comma.
+        given = named.get("authorization")
+        self.authorization = ", ".join(given) if given else None
+        self.agent = named.get("user-agent", [""])[0]
+        self.request_id = logs.bind_request(named.get(REQUEST_ID_KEY, [""])[0])
+        self.address = _address(context.peer(), named.get("x-forwarded-for", []), trusted)
+
+
+async def hear(context: Context) -> bytes | None:
+    """Return the next message of a client, None when it says no more; ``b""`` is a message."""
+    raw = await context.read()
+    return raw if isinstance(raw, bytes) else None  # grpc's end of stream is an object of its own
+
+
+def parse(raw: bytes, kind: type[Given]) -> Given:
+    """Return a message from its bytes. Raises Invalid."""
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        text = f"This is no {kind.DESCRIPTOR.name}."
+        raise Invalid([Fault("", "invalid_parameter", text)]) from None
+
+
+class Told:
+    """Turns what goes wrong in a call into its status, counts it, and logs what is our fault."""
+
+    __slots__ = ("_context", "_method", "_request_id")
+
+    def __init__(self, context: Context, method: str, request_id: str) -> None:
+        self._context = context
+        self._method = method
+        self._request_id = request_id
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, asyncio.CancelledError):
+            calls.labels(self._method, "OK" if error is None else "CANCELLED").inc()
+            return
+        status = _status_of(error)
+        code = _CODES[status.code]
+        calls.labels(self._method, code.name).inc()
+        if code is grpc.StatusCode.INTERNAL:
+            log.error("grpc.failed", method=self._method, exc_info=error)
+        told = (
+            (REQUEST_ID_KEY, self._request_id),
+            (DETAILS_KEY, status.SerializeToString()),
+        )
+        await self._context.abort(code, status.message, told)
+
+
+def _status_of(error: BaseException) -> Status:
+    if isinstance(error, Failed):
+        return error.status
+    return faults.status_of(error) if isinstance(error, HubError) else faults.internal()
+
+
+def _late() -> Status:
+    number = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    return faults.status_of_end(number, "deadline_exceeded", "The call took too long.")
+
+
+def _address(peer: str, forwarded: Sequence[str], trusted: Any) -> str:
+    """Return the caller's IP address, ``""`` for one on a Unix socket."""
+    family, _, rest = unquote(peer).partition(":")
+    if family not in {"ipv4", "ipv6"}:
+        return ""
+    host, _, port = rest.rpartition(":")
+    host = host.strip("[]")
+    if not forwarded:
+        return host
+    scope = {
+        "client": (host, int(port) if port.isdigit() else 0),
+        "headers": [(b"x-forwarded-for", each.encode("latin-1", "replace")) for each in forwarded],
+    }
+    client, _ = as_trusted(scope, trusted)
+    return client[0] if client else ""

@@ -1,0 +1,161 @@
+"""``Publish``, ``PublishStream`` and ``SendMessage``: records of a partner to Kafka."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.grpc_service import faults
+from gateway.grpc_service.asked import check_topic, entries_of, wrong
+from gateway.grpc_service.front import Call, Failed, Front, hear, parse
+from gateway.produce import Writer
+from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
+from gateway.receipts import Once, checked_key, fingerprint
+from kafkahub.errors import Forbidden, HubError, Invalid, Unavailable
+from kafkahub.kafka.record import Entry, Refused, Result
+from kafkahub.limits.policies import cost
+from subscriptions.grants import Principal
+from subscriptions.receipts import key_of
+
+DOOR = "grpc"
+MAX_OUTSTANDING = 64
+"""Batches of a PublishStream without their answer; then no more is read."""
+
+Hides = Callable[[Principal, str], bool]
+"""Given a principal and a topic, returns whether it may not know offsets of it."""
+
+
+class Publishing:
+    """Writes records. Lives on the event loop."""
+
+    def __init__(self, front: Front, writer: Writer, once: Once, hides: Hides) -> None:
+        self._front = front
+        self._writer = writer
+        self._once = once
+        self._hides = hides
+
+    async def publish(self, call: Call[pb.PublishRequest]) -> pb.PublishResponse:
+        """Write one batch. Raises HubError for what is wrong with it as a whole."""
+        return await self._publish(call, call.request, call.size)
+
+    async def stream(self, call: Call[pb.PublishStreamRequest]) -> None:
+        """Write batches as they come, side by side, and answer in their order."""
+        answers: asyncio.Queue[asyncio.Task[pb.PublishStreamResponse] | None]
+        answers = asyncio.Queue(MAX_OUTSTANDING)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer(call, answers))
+            while (raw := await hear(call.context)) is not None:
+                # Tasks begin in the order they are made in, and so do their records.
+                await answers.put(tasks.create_task(self._one(call, raw)))
+            await answers.put(None)
+
+    async def send(self, call: Call[pb.SendMessageRequest]) -> pb.SendMessageResponse:
+        """Write one record; the call fails when it was not written."""
+        asked = call.request
+        record = pb.Record(
+            key=asked.key.encode() if asked.key else None,
+            value=asked.message,
+            headers=[
+                pb.Header(key=name, value=text.encode()) for name, text in asked.headers.items()
+            ],
+        )
+        batch = pb.PublishRequest(
+            topic=asked.topic, records=[record], idempotency_key=asked.idempotency_key
+        )
+        result = (await self._publish(call, batch, call.size)).results[0]
+        if result.HasField("error"):
+            raise Failed(result.error)
+        written = result.written
+        return pb.SendMessageResponse(
+            partition=written.partition, offset=written.offset, cursor=written.cursor
+        )
+
+    async def _answer(
+        self,
+        call: Call[pb.PublishStreamRequest],
+        answers: "asyncio.Queue[asyncio.Task[pb.PublishStreamResponse] | None]",
+    ) -> None:
+        while (task := await answers.get()) is not None:
+            await call.context.write((await task).SerializeToString())
+
+    async def _one(
+        self, call: Call[pb.PublishStreamRequest], raw: bytes
+    ) -> pb.PublishStreamResponse:
+        seq = 0
+        try:
+            asked = parse(raw, pb.PublishStreamRequest)
+            seq = asked.seq
+            if not asked.HasField("batch"):
+                raise Invalid([wrong("batch", "There is no batch.")])
+            result = await self._publish(call, asked.batch, len(raw))
+        except HubError as error:
+            return pb.PublishStreamResponse(seq=seq, error=faults.status_of(error))
+        return pb.PublishStreamResponse(seq=seq, result=result)
+
+    async def _publish(
+        self,
+        call: "Call[Any]",
+        asked: pb.PublishRequest,
+        size: int,
+    ) -> pb.PublishResponse:
+        check_topic(asked.topic)
+        self._writer.authorize(call.principal, asked.topic)
+        if asked.ack == pb.ACK_MODE_ENQUEUED:
+            raise Forbidden("The grant does not allow records without confirmation.")
+        entries = entries_of(asked)
+        self._front.admit(
+            call, cost(requests=1, bytes_in=size, records_in=len(entries), topic=asked.topic)
+        )
+        results, is_replayed = await self._write(call.principal, asked, entries)
+        cursors = await self._writer.cursors(asked.topic, results)
+        hides = self._hides(call.principal, asked.topic)
+        return pb.PublishResponse(
+            results=[
+                _result(record, result, cursor, hides=hides)
+                for record, result, cursor in zip(asked.records, results, cursors, strict=True)
+            ],
+            replayed=is_replayed,
+        )
+
+    async def _write(
+        self, principal: Principal, asked: pb.PublishRequest, entries: Sequence[Entry]
+    ) -> tuple[Sequence[Result], bool]:
+        """Return what became of each record, and whether that was known before."""
+        if asked.idempotency_key:
+            print_ = fingerprint([b"grpc", asked.SerializeToString(deterministic=True)])
+            key = key_of(principal.partner, checked_key(asked.idempotency_key), print_)
+            done = await self._once.write(key, asked.topic, entries, door=DOOR)
+            return done.results, done.is_replayed
+        results = await self._writer.write(asked.topic, entries, door=DOOR)
+        if all(_is_untouched(one) for one in results):
+            raise Unavailable("Kafka takes no records right now; nothing was written.")
+        return results, False
+
+
+def _is_untouched(result: Result) -> bool:
+    """Return whether a record may be sent again without a doubt."""
+    return isinstance(result, Refused) and result.is_retriable and not result.is_unknown
+
+
+def _result(
+    record: pb.Record, result: Result, cursor: str | None, *, hides: bool
+) -> pb.RecordResult:
+    if isinstance(result, Refused):
+        return pb.RecordResult(
+            client_id=record.client_id,
+            error=faults.status_of_record(result),
+            may_have_been_written=result.is_unknown,
+        )
+    stamp = result.timestamp_ms
+    written = pb.Written(
+        partition=result.partition,
+        offset=-1 if hides else result.offset,
+        timestamp=None if stamp is None else timestamp(stamp),
+        cursor=cursor or "",
+    )
+    return pb.RecordResult(client_id=record.client_id, written=written)
+
+
+def timestamp(unix_ms: int) -> Timestamp:
+    return Timestamp(seconds=unix_ms // 1_000, nanos=unix_ms % 1_000 * 1_000_000)
