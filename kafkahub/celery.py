@@ -94,6 +94,8 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "stream-tickets": _every(3_600, "subscriptions.tasks.expire_stream_tickets"),
     "usage": _every(3_600, "subscriptions.tasks.expire_usage"),
     "access-tokens": _every(86_400, "subscriptions.tasks.expire_access_tokens"),
+    "produce-receipts": _every(3_600, "subscriptions.tasks.expire_receipts"),
+    "pull-instances": _every(30, "subscriptions.tasks.expire_instances"),
     "sessions": _every(3_600, "subscriptions.tasks.expire_sessions"),
     "audit-head": _every(3_600, "subscriptions.tasks.write_audit_head"),
 }

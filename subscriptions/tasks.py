@@ -10,8 +10,9 @@ from oauth2_provider.models import AccessToken
 from kafkahub import clock
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
-from subscriptions import audit, idempotency, usage
+from subscriptions import audit, idempotency, receipts, usage
 from subscriptions.models import IdempotencyKey, StreamTicket, UsageHour
+from subscriptions.pull import ownership
 
 log = structlog.get_logger()
 
@@ -64,6 +65,25 @@ def expire_access_tokens(rows_per_slice: int = ROWS_PER_SLICE) -> None:
         if gone < rows_per_slice:
             return
         failpoint("job.mid_slice")
+
+
+@shared_task
+def expire_receipts(rows_per_slice: int = ROWS_PER_SLICE) -> None:
+    """Delete receipts of produce requests past the 24 h that are promised."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("subscriptions.receipts") as mine:
+            gone = receipts.expire(rows_per_slice) if mine else 0
+        if gone < rows_per_slice:
+            return
+        failpoint("job.mid_slice")
+
+
+@shared_task
+def expire_instances(groups_per_run: int = ROWS_PER_SLICE) -> None:
+    """Remove consumer instances without a call, so that the others of their group take over."""
+    with alone("subscriptions.instances") as mine:
+        if mine:
+            ownership.expire(groups_per_run)
 
 
 @shared_task
