@@ -1,6 +1,7 @@
 """Confluent REST Proxy v3: the partner's own pull groups, with how far behind they are."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway import confluent
@@ -9,6 +10,7 @@ from gateway.rest.call import Call, Reply
 from gateway.rest.parts import Parts, granted
 from gateway.rest.v2 import checked_partition, refuse_filtered
 from gateway.rest.v3 import Paths, check_cluster, reply
+from gateway.topology import Marks
 from kafkahub.errors import Forbidden, NotFound
 from kafkahub.kafka.faults import UnknownTopic
 from subscriptions.pull import lists
@@ -157,18 +159,17 @@ def _summed(paths: Paths, row: GroupRow, found_lags: Sequence[Lag]) -> dict[str,
 
 async def lags_of(parts: Parts, call: Call, row: GroupRow) -> list[Lag]:
     """Return the lags of a group on the topics that the partner may read unfiltered."""
-    found_lags = []
-    for position in await parts.run(lists.positions, row.id):
-        if position.position is None or not _is_open(parts, call, position.topic):
-            continue
-        try:
-            marks = await parts.topology.marks(position.topic)
-        except UnknownTopic:
-            continue
-        if position.partition in marks:
-            end = marks[position.partition][1]
-            found_lags.append(Lag(position, position.position, end))
-    return found_lags
+    rows = await parts.run(lists.positions, row.id)
+    ends: dict[str, Marks] = {}
+    for topic in {one.topic for one in rows}:
+        if _is_open(parts, call, topic):
+            with suppress(UnknownTopic):
+                ends[topic] = await parts.topology.marks(topic, fresh=True)
+    return [
+        Lag(one, one.position, ends[one.topic][one.partition][1])
+        for one in rows
+        if one.position is not None and one.partition in ends.get(one.topic, {})
+    ]
 
 
 def _is_open(parts: Parts, call: Call, topic: str) -> bool:

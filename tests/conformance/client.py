@@ -64,7 +64,8 @@ class Client:
         make = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = make(parts.hostname or "", parts.port, timeout=DEADLINE_S)
         with contextlib.closing(connection):
-            connection.request(method, path, raw, told)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered early
+                connection.request(method, path, raw, told)
             got = connection.getresponse()
             named = {name.lower(): value for name, value in got.getheaders()}
             return Answer(got.status, named, got.read())

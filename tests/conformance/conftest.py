@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -21,14 +22,22 @@ from pytest_django.plugin import DjangoDbBlocker
 from kafkahub import config
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options
-from subscriptions.models import Grant
+from subscriptions.models import Grant, Partner, Topic
 from tests import factories
 from tests.conformance.client import Answer, Client
 from tests.streams.web import Web, running
 
 URLS = os.environ.get("CONFORMANCE_URLS", "")
+HERE = Path(__file__).parent
 LOOK_S = 0.05
 SEEN_S = 20.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the test database made: pytest-django makes none for tests that never ask for it."""
+    for item in items:
+        if not URLS and item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.django_db)
 
 
 @dataclass
@@ -90,20 +99,22 @@ def topics() -> list[str]:
 
 
 @pytest.fixture(scope="package")
-def stage(nodes: list[str], topics: list[str], django_db_blocker: DjangoDbBlocker) -> Stage:
-    """Return callers and topics; our own nodes get them made once.
-
-    No test here asks for the database, so pytest-django runs all of them after those that empty
-    its tables.
-    """
+def stage(
+    nodes: list[str], topics: list[str], django_db_blocker: DjangoDbBlocker
+) -> Iterator[Stage]:
+    """Return callers and topics; our own nodes get them made once, where all processes see them."""
     if URLS:
-        return _named(nodes)
+        yield _named(nodes)
+        return
     with django_db_blocker.unblock():
         made = _made(nodes, topics)
     for url in nodes:
         for caller in (made.alice, made.other):
             _wait_seen(caller.at(url), made.topic)
-    return made
+    yield made
+    with django_db_blocker.unblock():
+        Partner.objects.filter(grants__topic__in=topics).delete()
+        Topic.objects.filter(name__in=topics).delete()
 
 
 def _named(urls: list[str]) -> Stage:
@@ -187,7 +198,7 @@ def join(stage: Stage) -> Join:
     ) -> Consumer:
         caller = by or stage.alice
         name = group or f"g-{uuid4().hex[:10]}"
-        wanted = {"format": "json", "auto.offset.reset": "latest"}
+        wanted: dict[str, object] = {"format": "json", "auto.offset.reset": "latest"}
         wanted |= {key.replace("__", "."): value for key, value in settings.items()}
         made = caller.post(f"/consumers/{name}", wanted)
         assert made.status == 200, made

@@ -27,10 +27,12 @@ def places(answer: Answer) -> list[tuple[int, int]]:
 def read_all(consumer: Consumer, count: int) -> list[Any]:
     """Return ``count`` values, or more if they come together."""
     found: list[Any] = []
-    wait_for(
-        lambda: consumer.read("?timeout=1000"),
-        lambda answer: found.extend(values(answer)) is None and len(found) >= count,
-    )
+
+    def is_enough(answer: Answer) -> bool:
+        found.extend(values(answer))
+        return len(found) >= count
+
+    wait_for(lambda: consumer.read("?timeout=1000"), is_enough)
     return found
 
 
