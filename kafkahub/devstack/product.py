@@ -27,7 +27,8 @@ DEV_ENV = "dev.env"
 
 WEB_PORT = 8000
 RECEIVER_PORT = 8100
-METRICS_PORTS = {"deliver": 9101, "control": 9102}
+GRPC_PORT = 50_051
+METRICS_PORTS = {"deliver": 9101, "control": 9102, "grpc": 9103}
 """Where the workers answer probes and serve their metrics."""
 WEB_DEADLINE_S = 60.0
 RECORDS_PER_S = 5
@@ -51,6 +52,11 @@ class Product:
     base_url: str
     web_port: int
     receiver_port: int
+    grpc_port: int
+
+    @property
+    def grpc_target(self) -> str:
+        return f"{ports.LOOPBACK}:{self.grpc_port}"
 
     @property
     def receiver_url(self) -> str:
@@ -99,16 +105,17 @@ def _start(processes: Processes, folder: Path, site: Site) -> str:
         product, "demo", "seed", "--migrate", "--receiver", product.receiver_url, "--state", kept
     )
     seed = Seed.from_json(made)
-    say("  processes  web, engines, control worker, sample receiver and producer …")
+    say("  processes  web, gRPC, engines, control worker, sample receiver and producer …")
     for program in _programs(product, site.logs):
         processes.start(program)
-    _wait_for_web(processes, product)
+    _wait_for(processes, {"web": product.web_port, "gRPC": product.grpc_port})
     _tell(product, parts, seed, processes.pids())
     return welcome(
         parts,
         seed,
         base_url=product.base_url,
         receiver_url=product.receiver_url,
+        grpc_target=product.grpc_target,
         folder=folder,
     )
 
@@ -120,7 +127,9 @@ def _product(folder: Path, parts: stack.Stack, keys: Mapping[str, str]) -> Produ
     settings = stack.settings(parts, keys, "dev")
     fixed = {"KAFKAHUB_ENVIRONMENT": "dev", "PYTHONUNBUFFERED": "1"}
     env = {"KAFKAHUB_BASE_URL": base_url, **settings, **os.environ, **fixed}
-    return Product(folder, env, env["KAFKAHUB_BASE_URL"], web_port, receiver_port)
+    return Product(
+        folder, env, env["KAFKAHUB_BASE_URL"], web_port, receiver_port, ports.choose(GRPC_PORT)
+    )
 
 
 def _programs(product: Product, logs: Path) -> Iterator[Program]:
@@ -161,6 +170,7 @@ def _programs(product: Product, logs: Path) -> Iterator[Program]:
         "control", WORKERS, *WORKER, "-Q", "control", "-c", "1", "-n", "control@%h", *beat, *QUIET
     )
     yield python("web", EDGE, manage, "runweb", "--port", str(product.web_port))
+    yield python("grpc", EDGE, manage, "rungrpc", "--port", str(product.grpc_port))
     yield python("producer", EDGE, manage, "demo", "produce", "--rate", str(RECORDS_PER_S))
 
 
@@ -179,14 +189,17 @@ def _manage(product: Product, *arguments: str) -> str:
     return done.stdout
 
 
-def _wait_for_web(processes: Processes, product: Product) -> None:
+def _wait_for(processes: Processes, doors: Mapping[str, int]) -> None:
+    """Wait until every door's port takes connections."""
     deadline = time.monotonic() + WEB_DEADLINE_S
-    while not ports.accepts(product.web_port):
-        ended = processes.first_ended(wait_s=0.05)
-        if ended is not None:
-            raise StartFailed(_obituary(ended))
-        if time.monotonic() > deadline:
-            raise StartFailed(f"The web process does not listen after {WEB_DEADLINE_S:.0f} s.")
+    for name, port in doors.items():
+        while not ports.accepts(port):
+            ended = processes.first_ended(wait_s=0.05)
+            if ended is not None:
+                raise StartFailed(_obituary(ended))
+            if time.monotonic() > deadline:
+                text = f"The {name} process does not listen after {WEB_DEADLINE_S:.0f} s."
+                raise StartFailed(text)
 
 
 def _watch(processes: Processes) -> NoReturn:
@@ -219,6 +232,7 @@ def _tell(product: Product, parts: stack.Stack, seed: Seed, pids: Mapping[str, i
         "admin_user": seed.admin_user,
         "admin_password": seed.admin_password,
         "receiver_url": product.receiver_url,
+        "grpc_target": product.grpc_target,
         "kafka": parts.kafka,
         "processes": pids,
     }

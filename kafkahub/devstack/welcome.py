@@ -32,7 +32,9 @@ class Seed:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def welcome(parts: Stack, seed: Seed, *, base_url: str, receiver_url: str, folder: Path) -> str:
+def welcome(
+    parts: Stack, seed: Seed, *, base_url: str, receiver_url: str, grpc_target: str, folder: Path
+) -> str:
     """Return the page of text that ends the start.
 
     folder  of the run, ``var/`` for most
@@ -47,6 +49,7 @@ def welcome(parts: Stack, seed: Seed, *, base_url: str, receiver_url: str, folde
         ("subscribe", _subscribe(base_url, seed)),
         ("deliveries", f"curl -s {_bearer(seed)} {base_url}/api/v1/deliveries"),
         ("stream", f"curl -N {_bearer(seed)} {base_url}/streams/{seed.topics[0]}"),
+        ("grpc", f"grpcurl -plaintext {_bearer(seed)} {grpc_target} list"),
         ("kafka", f"{parts.bootstrap}  {' '.join(seed.topics)}"),
         ("sample", f"{len(seed.topics)} topics, 5 records/s; {receiver_url} fails 1 in 20"),
         ("commands", f"set -a; . {folder}/dev.env; set +a; {_program()} manage.py doctor"),

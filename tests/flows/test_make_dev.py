@@ -28,6 +28,7 @@ KEYS = {
     "admin_user",
     "admin_password",
     "receiver_url",
+    "grpc_target",
     "kafka",
     "processes",
 }

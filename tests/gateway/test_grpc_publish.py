@@ -392,7 +392,7 @@ def test_a_generic_client_needs_nothing_but_reflection(play: Stage) -> None:
     assert answer.results[0].written.offset == 0
 
 
-class WithMetadata(grpc.StreamStreamClientInterceptor):  # type: ignore[misc]  # its stubs are untyped
+class WithMetadata(grpc.StreamStreamClientInterceptor):
     """Adds a credential to the calls of a client that knows of none."""
 
     def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
