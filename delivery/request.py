@@ -12,6 +12,7 @@ from delivery import signatures
 from delivery.identity import Identity
 from delivery.lanes import Delivery
 from kafkahub import signing
+from kafkahub.certificates import ClientTls
 from kafkahub.egress.curl import TRANSPORT_HEADERS
 from kafkahub.kafka import envelope
 from kafkahub.kafka.record import Record
@@ -52,6 +53,7 @@ class Request:
 
     dns_us    what its look-up took, 0 where none was made
     is_probe  whether its endpoint was down when it went out
+    tls       what its endpoint is met with, None for what all are
     """
 
     delivery: Delivery
@@ -63,6 +65,7 @@ class Request:
     secret_ids: tuple[str, ...]
     dns_us: int = 0
     is_probe: bool = False
+    tls: ClientTls | None = None
 
     @property
     def body(self) -> bytes:
@@ -191,6 +194,7 @@ def build(
         endpoint.timeout_ms,
         endpoint.connect_timeout_ms,
         tuple([key.id for key in keys]),
+        tls=endpoint.tls,
     )
 
 

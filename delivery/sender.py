@@ -13,6 +13,7 @@ import pycurl
 
 from delivery import metrics
 from delivery.request import Request
+from delivery.transfers import OwnTransfers
 from kafkahub.config import Config
 from kafkahub.egress.curl import Answer, Pins, Profile, Timings, Transfer
 from kafkahub.egress.resolver import Resolution, Resolver
@@ -81,6 +82,7 @@ class Sender:
         self._timer_at: float | None = None
         self._pins = Pins()
         self._free: list[Transfer] = []
+        self._own = OwnTransfers(lambda tls: Transfer(profile, self._pins, tls=tls))
         self._out: dict[pycurl.Curl, tuple[Transfer, Request]] = {}
         self._targets: dict[str, Target] = {}
         self._resolving = 0
@@ -190,7 +192,10 @@ class Sender:
             self._source.land(request, _unsent(resolution.fault), time.monotonic())
 
     def _send(self, request: Request, target: Target, addresses: tuple[str, ...]) -> None:
-        transfer = self._free.pop() if self._free else Transfer(self._profile, self._pins)
+        if request.tls is not None:
+            transfer = self._own.take(request.tls)
+        else:
+            transfer = self._free.pop() if self._free else Transfer(self._profile, self._pins)
         transfer.prepare(
             target,
             addresses,
@@ -246,7 +251,10 @@ class Sender:
         transfer, request = self._out.pop(easy)
         self._multi.remove_handle(easy)
         answer = transfer.answer(code, text)
-        self._free.append(transfer)
+        if request.tls is not None:
+            self._own.give_back(request.tls, transfer)
+        else:
+            self._free.append(transfer)
         self._source.land(request, answer, now)
 
     # What libcurl asks for.
@@ -281,6 +289,7 @@ class Sender:
         self._multi.close()
         for transfer in self._free:
             transfer.close()
+        self._own.close()
         self._resolver.close()
         self._epoll.close()
         with self._waking:

@@ -28,6 +28,7 @@ TITLES: Mapping[str, str] = {
     "invalid_json": "The body is not valid JSON",
     "invalid_parameter": "A query parameter cannot be used",
     "invalid_secret": "The secret cannot be used",
+    "invalid_tls_material": "The certificates or the key cannot be used",
     "not_allowed_by_grant": "The grant does not allow this",
     "out_of_range": "A value is out of range",
     "start_not_available": "The start position cannot be had",

@@ -3,6 +3,8 @@
 from base64 import b64encode
 from collections.abc import Mapping
 
+from kafkahub.certificates import ClientTls
+
 BASIC, BEARER = "basic", "bearer"
 SET = "set"
 """What is shown in place of a secret."""
@@ -18,6 +20,15 @@ def authorization(auth: Mapping[str, str]) -> str:
         return f"Bearer {auth['token']}"
     pair = f"{auth['username']}:{auth['password']}".encode()
     return f"Basic {b64encode(pair).decode('ascii')}"
+
+
+def client_tls(stored: Mapping[str, str]) -> ClientTls:
+    """Return TLS material as it stands in a row, ready for use."""
+    return ClientTls(
+        certificate=stored.get("client_certificate", "").encode(),
+        key=stored.get("client_key", "").encode(),
+        ca=stored.get("ca", "").encode(),
+    )
 
 
 def shown(auth: Mapping[str, str]) -> dict[str, str]:

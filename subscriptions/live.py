@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kafkahub.certificates import ClientTls
 from kafkahub.signing import Signer
 from subscriptions.filters.closures import Test
 from subscriptions.grants import Grant, Grants
@@ -32,6 +33,7 @@ class LiveEndpoint:
                    outcome is ``secret_unreadable``, and the partner is not to blame
     source         the rows it was made from, to see whether they changed
     signatures     what is signed beside the standard headers; None: nothing
+    tls            client certificate and authorities of its own; None: neither
     """
 
     id: str
@@ -48,6 +50,7 @@ class LiveEndpoint:
     version: int
     source: object = field(repr=False)
     signatures: Signatures | None = None
+    tls: ClientTls | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

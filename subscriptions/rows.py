@@ -9,10 +9,11 @@ import structlog
 from django.db import models
 
 from kafkahub import signing
+from kafkahub.certificates import ClientTls
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Invalid
 from kafkahub.fields import Sealed
-from subscriptions.credentials import authorization
+from subscriptions.credentials import authorization, client_tls
 from subscriptions.filters.closures import Test, compile_filter
 from subscriptions.filters.syntax import parse
 from subscriptions.grants import Grant, Grants
@@ -73,7 +74,7 @@ def live_endpoint(
     source = [_source(row), *map(_source, secrets)]
     if old is not None and old.source == source:
         return old
-    keys, headers, fault = _opened(row, secrets)
+    keys, headers, tls, fault = _opened(row, secrets)
     if fault:
         log.error("endpoint.found_unreadable", endpoint=row.id, reason=fault)
     return LiveEndpoint(
@@ -90,6 +91,7 @@ def live_endpoint(
         is_unreadable=fault != "",
         version=row.version,
         source=source,
+        tls=tls,
         signatures=None if row.signatures is None else Signatures.of(row.signatures),
     )
 
@@ -141,16 +143,19 @@ def _source(row: models.Model) -> list[object]:
     ]
 
 
-def _opened(row: Endpoint, secrets: Sequence[SigningSecret]) -> tuple[Keys, Headers, str]:
-    """Return keys, headers and what is wrong with them; with one fault nothing may be sent."""
+def _opened(
+    row: Endpoint, secrets: Sequence[SigningSecret]
+) -> tuple[Keys, Headers, ClientTls | None, str]:
+    """Return keys, headers, TLS material, and what is wrong: with one fault nothing may be sent."""
     try:
         keys = tuple(_signing_key(secret) for secret in secrets)
         headers = json.loads(row.headers.reveal()) if row.headers else {}
         if row.auth:
             headers["authorization"] = authorization(json.loads(row.auth.reveal()))
+        tls = client_tls(json.loads(row.tls.reveal())) if row.tls else None
     except (SealBroken, ValueError) as error:
-        return (), (), str(error)
-    return keys, tuple(headers.items()), "" if keys else "no secret of it signs"
+        return (), (), None, str(error)
+    return keys, tuple(headers.items()), tls, "" if keys else "no secret of it signs"
 
 
 def _signing_key(secret: SigningSecret) -> SigningKey:

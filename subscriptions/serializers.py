@@ -62,6 +62,7 @@ from subscriptions.models.endpoints import MAX_URL
 from subscriptions.models.partners import MAX_NAME
 from subscriptions.ownership import SeenTopic
 from subscriptions.starts import Latest
+from subscriptions.tls_forms import TLS, TLS_SHOWN, as_tls, shown_tls
 
 MAX_DESCRIPTION = 2_000
 MAX_ID = 40
@@ -150,6 +151,7 @@ class EndpointIn(Strict):
     max_body_bytes = Whole(min_value=65_536, max_value=10_485_760, default=1_048_576)
     headers = Json(read=as_headers, schema=HEADERS, default=dict)
     auth = Json(read=as_auth, schema=AUTH, allow_null=True, default=None)
+    tls = Json(read=as_tls, schema=TLS, allow_null=True, default=None)
     signatures = Json(read=as_signatures, schema=SIGNATURES, allow_null=True, default=None)
     id = CharField(read_only=True)
     status = CharField(read_only=True)
@@ -174,6 +176,7 @@ class EndpointOut(serializers.Serializer[Endpoint]):
     max_body_bytes = IntegerField()
     headers = SerializerMethodField()
     auth = SerializerMethodField()
+    tls = SerializerMethodField()
     signatures = SerializerMethodField()
     version = IntegerField()
     created_at = Moment()
@@ -185,6 +188,10 @@ class EndpointOut(serializers.Serializer[Endpoint]):
     @extend_schema_field(AUTH_SHOWN)
     def get_auth(self, endpoint: Endpoint) -> dict[str, str] | None:
         return shown_auth(endpoint)
+
+    @extend_schema_field(TLS_SHOWN)
+    def get_tls(self, endpoint: Endpoint) -> dict[str, str] | None:
+        return shown_tls(endpoint)
 
     @extend_schema_field(SIGNATURES_SHOWN)
     def get_signatures(self, endpoint: Endpoint) -> dict[str, Any]:

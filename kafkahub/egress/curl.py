@@ -13,6 +13,7 @@ import certifi
 import msgspec
 import pycurl
 
+from kafkahub.certificates import ClientTls
 from kafkahub.egress import faults
 from kafkahub.egress.addresses import AddressRules
 from kafkahub.egress.urls import Target
@@ -119,6 +120,8 @@ class Transfer:
 
     Owns   the handle and what it collects; one transfer carries one request at a time
     Takes  a request through ``prepare``, which forgets the one before
+
+    tls  what all of its requests show and believe; None: nothing, and the profile's authorities
     """
 
     __slots__ = (
@@ -141,7 +144,14 @@ class Transfer:
         "easy",
     )
 
-    def __init__(self, profile: Profile, pins: Pins, *, body_cap: int = BODY_CAP_BYTES) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        pins: Pins,
+        *,
+        body_cap: int = BODY_CAP_BYTES,
+        tls: ClientTls | None = None,
+    ) -> None:
         self._profile = profile
         self._pins = pins
         self._body_cap = body_cap
@@ -154,6 +164,8 @@ class Transfer:
         self._forget()
         self.easy = pycurl.Curl()
         _set_fixed_options(self.easy, profile)
+        if tls is not None:
+            _set_own_tls(self.easy, tls)
         self.easy.setopt(pycurl.OPENSOCKETFUNCTION, self._on_open_socket)
         self.easy.setopt(pycurl.PREREQFUNCTION, self._on_request)
         self.easy.setopt(pycurl.RESOLVER_START_FUNCTION, self._on_resolve)
@@ -385,6 +397,20 @@ def _set_fixed_options(easy: pycurl.Curl, profile: Profile) -> None:
         (pycurl.POST, 1),
     ):
         easy.setopt(option, value)
+
+
+def _set_own_tls(easy: pycurl.Curl, tls: ClientTls) -> None:
+    """Set the material of one endpoint; libcurl keeps its connections apart from all others."""
+    # A resumed session would stand for the certificate of the one that began it.
+    easy.setopt(pycurl.SSL_SESSIONID_CACHE, 0)
+    if tls.certificate:
+        easy.setopt(pycurl.SSLCERTTYPE, "PEM")
+        easy.setopt(pycurl.SSLCERT_BLOB, tls.certificate)
+        easy.setopt(pycurl.SSLKEYTYPE, "PEM")
+        easy.setopt(pycurl.SSLKEY_BLOB, tls.key)
+    if tls.ca:
+        easy.unsetopt(pycurl.CAINFO)
+        easy.setopt(pycurl.CAINFO_BLOB, tls.ca)
 
 
 def _text(address: str | bytes) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pycurl
 
+from kafkahub.certificates import ClientTls
 from kafkahub.egress.curl import (
     BODY_CAP_BYTES,
     TRANSPORT_HEADERS,
@@ -30,6 +31,7 @@ class Request:
     timeout_ms          over everything: DNS, connecting, the answer to its last byte
     connect_timeout_ms  over TCP and TLS
     body_cap            bytes of the answer read at most; more makes its note ``capped``
+    tls                 client certificate and authorities of the host's own
     """
 
     target: Target
@@ -39,6 +41,7 @@ class Request:
     timeout_ms: int = TIMEOUT_MS
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS
     body_cap: int = BODY_CAP_BYTES
+    tls: ClientTls | None = None
 
 
 def fetch(request: Request, profile: Profile, resolver: Resolver) -> Answer:
@@ -48,7 +51,7 @@ def fetch(request: Request, profile: Profile, resolver: Resolver) -> Answer:
     spent_ms = int((time.monotonic() - started) * 1000)
     if found.fault:
         return unsent(found.fault, spent_ms * 1000)
-    transfer = Transfer(profile, Pins(), body_cap=request.body_cap)
+    transfer = Transfer(profile, Pins(), body_cap=request.body_cap, tls=request.tls)
     try:
         transfer.prepare(
             request.target,

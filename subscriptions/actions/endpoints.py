@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from django.db import transaction
 
-from kafkahub import clock, config, signing
+from kafkahub import certificates, clock, config, signing
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Conflict, Fault, InUse, Invalid, LimitReached
 from kafkahub.fields import Sealed
@@ -33,12 +33,14 @@ def create_endpoint(
     url: str,
     headers: Mapping[str, str] | None = None,
     auth: Mapping[str, object] | None = None,
+    tls: Mapping[str, str] | None = None,
     **settings: object,
 ) -> tuple[Endpoint, str]:
     """Make an endpoint with its first secret; return both, the secret as ``whsec_…``.
 
     url       in canonical form, admitted by ``verification.admit_url``
     auth      what we log in with, as ``endpoint_forms.as_auth`` gave it
+    tls       PEM texts, as ``tls_forms.as_tls`` gave them
     settings  description and limits; absent ones have their default
 
     Raises LimitReached.
@@ -55,6 +57,8 @@ def create_endpoint(
             url=url,
             headers=_sealed_form(headers or {}),
             auth=_sealed_form(auth or {}),
+            tls=_sealed_form(tls or {}),
+            tls_expires_at=_first_end(tls),
             **settings,
         )
         secret = signing.new_secret()
@@ -72,17 +76,17 @@ def update_endpoint(
 ) -> Endpoint:
     """Change an endpoint's fields; ``headers`` replaces all of them, None leaves them.
 
-    values  by name; ``auth`` in the clear
+    values  by name; ``auth`` and ``tls`` in the clear
     """
     with transaction.atomic():
         row = lock(endpoint)
         wanted = dict(values)
         if headers is not None and headers != header_values(row):
             wanted["headers"] = _sealed_form(headers)
-        if "auth" in values and not _holds(row.auth, values["auth"]):
-            wanted["auth"] = _sealed_form(values["auth"] or {})
-        else:
-            wanted.pop("auth", None)
+        for name in ("auth", "tls"):
+            wanted |= _sealed_change(row, name, wanted.pop(name)) if name in wanted else {}
+        if "tls" in wanted:
+            wanted["tls_expires_at"] = _first_end(values["tls"])
         if headers is not None or "signatures" in values:
             chosen = values.get("signatures", row.signatures)
             names = header_values(row) if headers is None else headers
@@ -125,11 +129,21 @@ def sealed_values(sealed: Sealed | str | None) -> dict[str, str]:
     return values
 
 
-def _holds(sealed: Sealed | None, values: Mapping[str, object] | None) -> bool:
+def _sealed_change(
+    row: Endpoint, name: str, value: Mapping[str, object] | None
+) -> dict[str, str | None]:
+    """Return what to write; nothing where the row holds that value already."""
     try:
-        return sealed_values(sealed) == (values or {})
+        if sealed_values(getattr(row, name)) == (value or {}):
+            return {}
     except SealBroken:
-        return False
+        pass  # what cannot be read is no value; the new one replaces it
+    return {name: _sealed_form(value or {})}
+
+
+def _first_end(tls: Mapping[str, str] | None) -> datetime | None:
+    """Return when the first certificate ends; the material was checked when it came in."""
+    return certificates.first_end([tls.get("client_certificate"), tls.get("ca")]) if tls else None
 
 
 def _sealed_form(values: Mapping[str, object]) -> str | None:

@@ -41,6 +41,8 @@ class EndpointAdmin(HubAdmin[Endpoint]):
         "max_body_bytes",
         "custom_headers",
         "login",
+        "client_tls",
+        "tls_expires_at",
         "signed_beside",
         "created_at",
         "updated_at",
@@ -116,6 +118,10 @@ class EndpointAdmin(HubAdmin[Endpoint]):
     @admin.display(description="login")
     def login(self, endpoint: Endpoint) -> str:
         return "set, not shown" if endpoint.auth is not None else "none"
+
+    @admin.display(description="TLS material")
+    def client_tls(self, endpoint: Endpoint) -> str:
+        return "set, not shown" if endpoint.tls is not None else "none"
 
     @admin.display(description="more signatures")
     def signed_beside(self, endpoint: Endpoint) -> str:

@@ -35,6 +35,7 @@ ENDPOINT: Mapping[str, object] = {
     "max_body_bytes": 1048576,
     "headers": {},
     "auth": None,
+    "tls": None,
     "signatures": {"rfc9421": False, "legacy": None, "header_prefix": None},
     "version": 1,
     "created_at": "2026-11-23T04:19:00.123Z",
@@ -43,6 +44,7 @@ ENDPOINT: Mapping[str, object] = {
 CHANGE_CODES = (
     "url_not_allowed",
     "header_not_allowed",
+    "invalid_tls_material",
     "bad_combination",
     "out_of_range",
 )

@@ -53,6 +53,18 @@ class Endpoint(models.Model):
         editable=False,
         help_text="JSON object of what we log in with; null: nothing.",
     )
+    tls = EncryptedField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="JSON object of PEM texts: client certificate, its key, authorities.",
+    )
+    tls_expires_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="When the first certificate of its TLS material ends.",
+    )
     signatures = models.JSONField(
         null=True,
         blank=True,
