@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's own name
+from django.urls import URLResolver, get_resolver
 
 from kafkahub import config, crypto
 from kafkahub.config import Config
@@ -34,6 +35,7 @@ def install() -> None:
     register(public_host, Tags.security, deploy=True)
     register(switches, Tags.security, deploy=True)
     register(neighbours, Tags.security, deploy=True)
+    register(tokens, Tags.security)
 
 
 def keys(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's signature
@@ -54,6 +56,11 @@ def switches(app_configs: Sequence[AppConfig] | None, **_: object) -> list[Check
 def neighbours(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's signature
     """Refuse connections in the clear to other hosts."""
     return list(neighbour_faults(config.load()))
+
+
+def tokens(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Refuse a cheap hasher for passwords, and addresses of the OAuth package."""
+    return list(hasher_faults(settings.PASSWORD_HASHERS)) + list(route_faults(get_resolver()))
 
 
 def key_faults(conf: Config) -> Iterator[CheckMessage]:
@@ -126,6 +133,28 @@ def neighbour_faults(conf: Config) -> Iterator[CheckMessage]:
         yield _warning(33, "redis_url", "is not encrypted", "Use rediss:// and an ACL user.")
 
 
+def hasher_faults(hashers: Sequence[str]) -> Iterator[CheckMessage]:
+    """Yield what is wrong with the order of the hashers; E040."""
+    if not hashers[0].startswith("django.contrib.auth.") or CLIENT_HASHER in hashers[:-1]:
+        yield Error(
+            "PASSWORD_HASHERS would keep people's passwords as client secrets are kept.",
+            hint="Let one of Django's come first, and the one for client secrets last.",
+            id="kafkahub.E040",
+        )
+
+
+def route_faults(resolver: URLResolver) -> Iterator[CheckMessage]:
+    """Yield that the OAuth package's own addresses are mounted; E041."""
+    if "oauth2_provider" in resolver.app_dict or "oauth2_provider" in resolver.namespace_dict:
+        yield Error(
+            "The addresses of oauth2_provider are mounted, which let anybody register clients.",
+            hint="Mount subscriptions.oauth.urls alone.",
+            id="kafkahub.E041",
+        )
+
+
+CLIENT_HASHER = "subscriptions.authentication.client_secret.SaltedSha256"
+"""The hasher of generated secrets; one round, so never for what a person has chosen."""
 _MAKE_SECRET_KEY = "Make one with: openssl rand -base64 48"  # noqa: S105 - how to make one, not one
 
 

@@ -28,6 +28,8 @@ NAMES = {
     "AuditEvent": "Audit",
     "DeliveryAttempt": "Attempts",
     "Group": "Roles",
+    "OAuthClient": "OAuth clients",
+    "TokenSubject": "Token subjects",
     "User": "Operators",
 }
 """Names of the side bar where Django's own are not ours."""

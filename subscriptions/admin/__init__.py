@@ -1,7 +1,9 @@
 """The operators' pages of this app; Django finds them here."""
 
 from subscriptions.admin import (
+    clients,
     endpoints,
+    issuers,
     keys,
     operators,
     overview,
@@ -14,7 +16,9 @@ from subscriptions.admin import (
 )
 
 __all__ = [
+    "clients",
     "endpoints",
+    "issuers",
     "keys",
     "operators",
     "overview",

@@ -5,7 +5,10 @@ import os
 from collections.abc import Iterable
 
 import pytest
+from django.conf import settings
 from django.core.checks import CheckMessage
+from django.urls import URLResolver, get_resolver, include, path
+from django.urls.resolvers import RegexPattern
 from pydantic import SecretStr
 
 from kafkahub import checks, config
@@ -129,3 +132,24 @@ def test_every_hidden_setting_is_a_secret_type() -> None:
     conf = production()
     for name in (*checks.RINGS, "secret_key", "id_key", "database_url", "redis_url"):
         assert isinstance(getattr(conf, name), SecretStr), f"{config.PREFIX}{name.upper()}"
+
+
+@pytest.mark.parametrize(
+    ("hashers", "faults"),
+    [
+        (settings.PASSWORD_HASHERS, []),
+        ([checks.CLIENT_HASHER], ["E040"]),
+        ([checks.CLIENT_HASHER, settings.PASSWORD_HASHERS[0]], ["E040"]),
+        ([settings.PASSWORD_HASHERS[0]], []),
+    ],
+)
+def test_the_cheap_hasher_comes_last(hashers: list[str], faults: list[str]) -> None:
+    assert ids_of(checks.hasher_faults(hashers)) == faults
+
+
+def test_the_oauth_package_is_not_mounted() -> None:
+    package = [path("o/", include("oauth2_provider.urls", namespace="oauth2_provider"))]
+    resolver = URLResolver(RegexPattern(r"^/"), package)
+
+    assert ids_of(checks.route_faults(resolver)) == ["E041"]
+    assert ids_of(checks.route_faults(get_resolver())) == []
