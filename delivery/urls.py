@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from delivery.api import attempts, deliveries, parked, positions, testing
+from delivery.api import attempts, deliveries, parked, positions, stats, testing
 
 urlpatterns = [
     path("deliveries", deliveries.Deliveries.as_view()),
@@ -16,5 +16,7 @@ urlpatterns = [
     path("parked/<str:parked>/payload", parked.ParkedPayload.as_view()),
     path("parked/<str:parked>/redrive", parked.RedriveParked.as_view()),
     path("subscriptions/<str:subscription>/position", positions.SubscriptionPosition.as_view()),
+    path("stats", stats.Stats.as_view()),
+    path("subscriptions/<str:subscription>/stats", stats.SubscriptionStats.as_view()),
     path("endpoints/<str:endpoint>/test", testing.SendTest.as_view()),
 ]

@@ -126,7 +126,7 @@ async def _written(
         told += replayed(done)
     else:
         results = await parts.writer.write(live.name, given, door=DOOR)
-    count_usage(call.who, live.name, given, len(body))
+    count_usage(call.who, live.name, results, len(body))
     hides = hides_offset(parts, call.who, live.name)
     cursors: Sequence[str | None] = [None] * len(results)
     if not hides:

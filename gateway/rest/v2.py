@@ -8,7 +8,7 @@ from gateway import confluent, envelopes, receipts
 from gateway.rest.call import Call, Headers, Reply
 from gateway.rest.parts import DOOR, Parts, any_grant, charge, granted, visible
 from kafkahub.errors import Invalid, NotFound, TopicNotFound, Unavailable
-from kafkahub.kafka.record import Entry, Refused, Result
+from kafkahub.kafka.record import Refused, Result, Written
 from kafkahub.limits import policies
 from subscriptions import usage
 from subscriptions.grants import Principal
@@ -124,7 +124,7 @@ async def produce(parts: Parts, call: Call, name: str, text: str | None = None) 
         done = await parts.once.write(_key(principal, call, body), name, given, door=DOOR)
         results = done.results
         told = replayed(done)
-    count_usage(principal, name, given, len(body))
+    count_usage(principal, name, results, len(body))
     return answered(results, hides=hides, strict=strict)._replace(headers=told)
 
 
@@ -183,11 +183,10 @@ def charge_records(parts: Parts, principal: Principal, call: Call, name: str, co
     charge(parts, principal, call, policies.cost(records_in=count, topic=name))
 
 
-def count_usage(
-    principal: Principal, name: str, given: Sequence[Entry | Refused], size: int
-) -> None:
-    """Count a produce request for the partner's usage."""
-    used = usage.Used(requests=1, records_in=len(given), bytes_in=size)
+def count_usage(principal: Principal, name: str, results: Sequence[Result], size: int) -> None:
+    """Count a produce request for the partner's usage: the records that are in Kafka."""
+    written = sum(isinstance(one, Written) for one in results)
+    used = usage.Used(requests=1, records_in=written, bytes_in=size)
     usage.process_usage().note(principal.partner, DOOR, used, name)
 
 

@@ -160,16 +160,20 @@ def _summed(paths: Paths, row: GroupRow, found_lags: Sequence[Lag]) -> dict[str,
 async def lags_of(parts: Parts, call: Call, row: GroupRow) -> list[Lag]:
     """Return the lags of a group on the topics that the partner may read unfiltered."""
     rows = await parts.run(lists.positions, row.id)
-    ends: dict[str, Marks] = {}
-    for topic in {one.topic for one in rows}:
-        if _is_open(parts, call, topic):
-            with suppress(UnknownTopic):
-                ends[topic] = await parts.topology.marks(topic, fresh=True)
+    ends = {topic: await _ends(parts, call, topic) for topic in {one.topic for one in rows}}
     return [
         Lag(one, one.position, ends[one.topic][one.partition][1])
         for one in rows
-        if one.position is not None and one.partition in ends.get(one.topic, {})
+        if one.position is not None and one.partition in ends[one.topic]
     ]
+
+
+async def _ends(parts: Parts, call: Call, topic: str) -> Marks:
+    """Return where a topic ends now; nothing of one that may not be read, or is gone."""
+    if _is_open(parts, call, topic):
+        with suppress(UnknownTopic):
+            return await parts.topology.marks(topic, fresh=True)
+    return {}
 
 
 def _is_open(parts: Parts, call: Call, topic: str) -> bool:

@@ -96,7 +96,7 @@ async def _write(
     ]
     written = await parts.writer.write(topic, given, door=DOOR) if given else []
     size = sum(len(one.value or b"") for one in given if isinstance(one, Entry))
-    count_usage(call.who, topic, given, size)
+    count_usage(call.who, topic, written, size)
     return _whole(reads, written)
 
 

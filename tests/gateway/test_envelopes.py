@@ -17,15 +17,18 @@ from kafkahub.errors import NotFound, RateLimited, Unauthenticated, Unavailable
 from kafkahub.kafka.partitioner import murmur2
 from kafkahub.kafka.record import Entry, Record, Refused, Written
 
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | NUMBERS | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 
 
 @given(st.lists(st.tuples(JSON, JSON), min_size=1, max_size=5), st.sampled_from([None, 1]))
-def test_json_reaches_kafka_byte_for_byte(pairs: list[tuple[object, object]], indent: int | None) -> None:
+def test_json_reaches_kafka_byte_for_byte(
+    pairs: list[tuple[object, object]], indent: int | None
+) -> None:
     texts = [tuple(json.dumps(one, indent=indent).encode() for one in pair) for pair in pairs]
     records = b",".join(b'{ "key" : %b , "value":%b }' % pair for pair in texts)
 

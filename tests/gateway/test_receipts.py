@@ -145,7 +145,7 @@ def test_a_second_try_waits_while_the_first_may_run(topic: MakeTopic) -> None:
 def test_a_record_that_is_refused_for_good_stays_refused(topic: MakeTopic) -> None:
     name, owner = topic(3), factories.partner()
     mine = key(owner.pk)
-    given = [ENTRIES[0], Refused("record_too_large", "too large")]
+    given: list[Entry | Refused] = [ENTRIES[0], Refused("record_too_large", "too large")]
 
     async def scene(bench: Bench) -> None:
         first = await bench.once.write(mine, name, given, door="test")
