@@ -21,10 +21,9 @@ from kafkahub.errors import Forbidden, NotFound, TopicNotFound, Unauthenticated
 from kafkahub.limits import policies
 from kafkahub.limits.limiter import Limiter
 from kafkahub.limits.policies import Cost
-from subscriptions import keys
 from subscriptions.access import authorize
 from subscriptions.audit import Actor, ActorKind
-from subscriptions.authentication import apart, chain
+from subscriptions.authentication import apart, chain, verifiers
 from subscriptions.grants import Action, Grant, Principal
 from subscriptions.live import LiveTopic, Snapshot
 
@@ -106,7 +105,7 @@ async def _authenticate(parts: Parts, call: Call, header: str | None, agent: str
 
 def _refuse_misplaced(call: Call, header: str | None) -> None:
     """Refuse a credential in the URL, with a hint instead of the usual text."""
-    if header is None and keys.PREFIX.encode() in call.raw_query:
+    if header is None and any(front.encode() in call.raw_query for front in verifiers.FRONTS):
         text = "A credential must not be in a URL; send it in the Authorization header."
         raise Unauthenticated(text)
 

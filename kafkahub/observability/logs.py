@@ -53,7 +53,7 @@ log_drops = metrics.counter("log_drops_total", "Log lines dropped because the st
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SECRET_FIELD = re.compile(r"password|passwd|authorization|cookie|secret(?!_ids?$)|token$|api_key$")
 _MARKS: Final = (
-    *(b"whsec_", b"whsk_", b"khk_", b"kht_", b"://", b"earer ", b"asic "),
+    *(b"whsec_", b"whsk_", b"khk_", b"kht_", b"kho_", b"eyJ", b"://", b"earer ", b"asic "),
     *(b"ticket=", b"access_token=", b"last_event_id="),
 )
 """One of these is in every line that ``_SECRETS`` could change; looking for them costs 0.3 µs."""
@@ -61,7 +61,8 @@ _MARKS: Final = (
 _SECRETS: Final = (
     (re.compile(rb"\b(whsec_|whsk_)[A-Za-z0-9+/=_-]+"), rb"\1***"),
     (re.compile(rb"\b(khk_(?:live|test)_[A-Za-z0-9]{1,4})[A-Za-z0-9_]*"), rb"\1***"),
-    (re.compile(rb"\b(kht_)[A-Za-z0-9_-]+"), rb"\1***"),
+    (re.compile(rb"\b(kht_|kho_)[A-Za-z0-9_-]+"), rb"\1***"),
+    (re.compile(rb"\b(eyJ)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"), rb"\1***"),
     # Uvicorn logs the path of a WebSocket with its query, also without its access log.
     (re.compile(rb"\b((?:ticket|access_token|last_event_id)=)[^&\s\"\\]+"), rb"\1***"),
     (re.compile(rb"\b([Bb]earer|[Bb]asic) +[A-Za-z0-9._~+/=-]{8,}"), rb"\1 ***"),

@@ -15,9 +15,9 @@ from kafkahub.drf.views import HubView
 from kafkahub.errors import Forbidden, RateLimited, Unauthenticated
 from kafkahub.limits import policies
 from kafkahub.limits.headers import Refusal
-from subscriptions import idempotency, keys, limiting, usage
+from subscriptions import idempotency, limiting, usage
 from subscriptions.audit import Actor, ActorKind
-from subscriptions.authentication import chain
+from subscriptions.authentication import chain, verifiers
 from subscriptions.grants import Principal
 
 STORED_HEADERS = ("Content-Type", "ETag", "Location")
@@ -87,7 +87,7 @@ class PartnerView(ApiView):
 
     def _identified(self) -> Principal:
         request = self.django_request
-        if any(str(value).startswith(keys.PREFIX) for value in request.GET.values()):
+        if any(str(value).startswith(verifiers.FRONTS) for value in request.GET.values()):
             text = "A credential must not be in a URL; send it in the Authorization header."
             raise Unauthenticated(text)
         header = request.headers.get("Authorization")

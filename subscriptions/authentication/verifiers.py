@@ -8,6 +8,9 @@ from subscriptions import keys
 from subscriptions.authentication import api_key, jwt, oauth
 from subscriptions.authentication.known import Known
 
+FRONTS = (keys.PREFIX, oauth.PREFIX)
+"""What secrets of ours begin with, to tell one that stands where none may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Presented:

@@ -440,6 +440,15 @@ def test_a_stranger_revokes_and_sees_no_token_but_its_partners(owner: Partner) -
     assert told["iss"] == config.load().base_url
 
 
+def test_a_token_in_a_url_is_refused_with_a_hint(owner: Partner) -> None:
+    client, secret = factories.oauth_client(owner)
+
+    answer: Any = Client().get(f"/api/v1/topics?access_token={take(client, secret)}")
+
+    assert answer.status_code == 401
+    assert "must not be in a URL" in answer.json()["detail"]
+
+
 def test_introspection_needs_its_right(owner: Partner) -> None:
     client, secret = factories.oauth_client(owner)
 

@@ -3,12 +3,17 @@
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from django.test import Client
 
+from subscriptions.actions.clients import revoke_client
 from subscriptions.actions.keys import revoke_key
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.models import Grant, Partner
+from tests import factories
 from tests.conftest import MakeTopic
 from tests.streams.reading import Reading, allow_many, numbers, reading, wait_granted
 from tests.streams.web import Stage, Web, running, staged
@@ -143,6 +148,34 @@ def test_a_revoked_key_ends_its_streams_and_the_next_request_stops_for_good(
     assert closing.json["reason"] == "revoked"
     assert closing.json["action"] == "stop"
     assert rest == []
+
+
+@pytest.mark.parametrize("end", ["token", "client"])
+def test_an_oauth_token_that_ends_ends_its_streams_but_no_others(stage: Stage, end: str) -> None:
+    client, secret = factories.oauth_client(stage.alice.partner)
+    given = {"client_id": client.client_id, "client_secret": secret}
+    asked: Any = Client().post(
+        "/oauth/token/",
+        urlencode({**given, "grant_type": "client_credentials", "scope": "topic:*:read"}),
+        content_type="application/x-www-form-urlencoded",
+    )
+    token = asked.json()["access_token"]
+
+    with reading(stage) as other, reading(stage, authorization=f"Bearer {token}") as opened:
+        if end == "client":
+            revoke_client(ACTOR, client, "test")
+        else:
+            Client().post(
+                "/oauth/revoke_token/",
+                urlencode({**given, "token": token}),
+                content_type="application/x-www-form-urlencoded",
+            )
+        closing = opened.until("closing")
+        stage.write(1)
+
+        assert numbers(other.records(1)) == [0]
+
+    assert (closing.json["reason"], closing.json["action"]) == ("revoked", "stop")
 
 
 def test_a_removed_grant_ends_its_streams_and_no_record_comes_after(stage: Stage) -> None:

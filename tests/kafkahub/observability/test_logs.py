@@ -100,6 +100,8 @@ def test_a_plain_request_id_of_the_caller_is_taken_over() -> None:
         ("postgresql://hub:hunter22@db:5432/hub", "hunter22"),
         ("https://partner.example/hook?token=sesame", "sesame"),
         ('"WebSocket /ws?topics=a&ticket=kht_abcdefgh&id=1" [accepted]', "abcdefgh"),
+        ("a token kho_0123-abc_def of a client", "0123-abc"),
+        ("a token eyJhbGciOiJS.eyJzdWIiOiJh.c2lnbmF0dXJl of an issuer", "c2lnbmF0"),
         ("a ticket kht_0123-abc_def of a page", "0123-abc"),
         ("/streams/orders?last_event_id=AfK3kD", "AfK3kD"),
         ("/streams/orders?access_token=sesame", "sesame"),
