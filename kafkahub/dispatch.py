@@ -4,6 +4,7 @@ Gives every request its id and its access line, answers the probes from memory, 
 to Django. Wire protocols that must not pay for Django's handler take their paths here.
 """
 
+import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -124,10 +125,11 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_internal = self._is_internal(scope)
+        is_probe = scope["path"] in PROBES
+        is_internal = is_probe and self._is_internal(scope)
         given: list[object] = scope["headers"]
         scope["client"], scope["headers"] = as_trusted(scope, self._trusted)
-        if scope["path"] in PROBES:
+        if is_probe:
             await self._probe(scope, send, is_internal=is_internal)
             return
         request_id = _identify(scope)
@@ -205,8 +207,8 @@ class Exchange:
         duration_s = time.perf_counter() - self._begun
         method = self._scope["method"]
         labels = ("web", method if method in METHODS else "other", str(self._status))
-        requests.labels(*labels).inc()
-        request_seconds.labels("web").observe(duration_s)
+        _counted(*labels).inc()
+        _timed.observe(duration_s)
         log.info(
             "request.answered",
             method=method,
@@ -216,6 +218,11 @@ class Exchange:
             body_bytes=self._body_bytes,
             address=self._scope["client"][0] if self._scope.get("client") else None,
         )
+
+
+_counted = functools.lru_cache(maxsize=500)(requests.labels)
+"""The counter of some labels; looking one up costs more than counting."""
+_timed = request_seconds.labels("web")
 
 
 def _identify(scope: Scope) -> str:
@@ -265,7 +272,11 @@ def _is_address(text: str) -> bool:
 
 
 def _is_in(address: str, networks: Networks) -> bool:
-    return _is_address(address) and any(ip_address(address) in network for network in networks)
+    return (
+        bool(networks)
+        and _is_address(address)
+        and any(ip_address(address) in network for network in networks)
+    )
 
 
 async def reply(

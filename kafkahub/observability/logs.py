@@ -6,6 +6,7 @@ line of defence, not the first.
 """
 
 import atexit
+import functools
 import logging
 import os
 import queue
@@ -220,8 +221,13 @@ def _count_repeat(repeats: Repeats, event: str, fields: MutableMapping[str, obje
         fields["count"] = count
 
 
+@functools.lru_cache(maxsize=1_000)
+def _is_secret(name: str) -> bool:
+    return _SECRET_FIELD.search(name) is not None
+
+
 def _safe(name: str, value: object) -> object:
-    if _SECRET_FIELD.search(name):
+    if _is_secret(name):
         return "***"
     if isinstance(value, str) and len(value) > MAX_TEXT and name != "stack":
         return value[:MAX_TEXT] + "…"
