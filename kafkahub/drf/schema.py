@@ -23,12 +23,13 @@ SECURITY: Mapping[str, Node] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key: `Authorization: Bearer khk_…`.",
+        "description": "An API key (`Authorization: Bearer khk_…`), a token of this installation's "
+        "OAuth server (`kho_…`), or a JWT of a registered issuer.",
     },
     "basic": {
         "type": "http",
         "scheme": "basic",
-        "description": "The same key by Basic: as user with an empty password, or in two parts.",
+        "description": "An API key by Basic: as user with an empty password, or in two parts.",
     },
 }
 PROBLEM: Node = {
