@@ -16,6 +16,7 @@ from kafkahub.certificates import ClientTls
 from kafkahub.egress.curl import TRANSPORT_HEADERS
 from kafkahub.kafka import envelope
 from kafkahub.kafka.record import Record
+from subscriptions.credentials import OAuth2
 from subscriptions.live import LiveSubscription, LiveTopic
 
 RECORD_ID = "record"
@@ -48,12 +49,26 @@ class LaneForm:
 
 
 @dataclass(slots=True)
+class Login:
+    """The access token of one attempt.
+
+    token       "" until there is one
+    is_renewed  whether the endpoint refused one already: a second refusal is final
+    """
+
+    oauth2: OAuth2
+    token: str = ""
+    is_renewed: bool = False
+
+
+@dataclass(slots=True)
 class Request:
     """One attempt, ready to go out.
 
     dns_us    what its look-up took, 0 where none was made
     is_probe  whether its endpoint was down when it went out
     tls       what its endpoint is met with, None for what all are
+    login     the token that is added when it goes out; None for none
     """
 
     delivery: Delivery
@@ -66,6 +81,7 @@ class Request:
     dns_us: int = 0
     is_probe: bool = False
     tls: ClientTls | None = None
+    login: Login | None = None
 
     @property
     def body(self) -> bytes:
@@ -195,6 +211,7 @@ def build(
         endpoint.connect_timeout_ms,
         tuple([key.id for key in keys]),
         tls=endpoint.tls,
+        login=None if endpoint.oauth2 is None else Login(endpoint.oauth2),
     )
 
 

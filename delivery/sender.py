@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, Self
 
+import msgspec
 import pycurl
 
 from delivery import metrics
-from delivery.request import Request
+from delivery.request import Login, Request
+from delivery.tokens import Tokens
 from delivery.transfers import OwnTransfers
 from kafkahub.config import Config
 from kafkahub.egress.curl import Answer, Pins, Profile, Timings, Transfer
+from kafkahub.egress.fetch import fetch
 from kafkahub.egress.resolver import Resolution, Resolver
 from kafkahub.egress.urls import Target
 from kafkahub.errors import Invalid
@@ -26,6 +29,7 @@ TICK_S = 0.05
 EVENTS_MAX = 512
 TARGETS_MAX = 10_000
 """Parsed URLs kept; beyond, all are parsed anew."""
+UNAUTHORIZED = 401
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 _MASKS = {
     pycurl.POLL_IN: READ,
@@ -82,6 +86,8 @@ class Sender:
         self._timer_at: float | None = None
         self._pins = Pins()
         self._free: list[Transfer] = []
+        self._tokens = Tokens(lambda asked: fetch(asked, profile, resolver), parse)
+        self._fetched: deque[tuple[Request, str | None]] = deque()
         self._own = OwnTransfers(lambda tls: Transfer(profile, self._pins, tls=tls))
         self._out: dict[pycurl.Curl, tuple[Transfer, Request]] = {}
         self._targets: dict[str, Target] = {}
@@ -135,6 +141,8 @@ class Sender:
         now = time.monotonic()
         self._source.tick(now)
         self._start_resolved()
+        if self._fetched:
+            self._start_fetched(now)
         if self._fill(now):
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         elif self._timer_at is not None and self._timer_at <= now:
@@ -158,6 +166,8 @@ class Sender:
         return len(self._out) > before
 
     def _begin(self, request: Request, now: float) -> None:
+        if request.login is not None and not self._has_token(request, request.login):
+            return
         target = self._target(request.url)
         if target is None:
             self._source.land(request, _unsent("address_denied"), now)
@@ -177,6 +187,31 @@ class Sender:
 
         owner = request.delivery.form.subscription.partner
         self._resolver.lookup(target.host, on_ready, owner=owner)
+
+    def _has_token(self, request: Request, login: Login) -> bool:
+        """Return whether the request has its token; if not, it is begun again when it has."""
+        login.token = login.token or self._tokens.peek(login.oauth2) or ""
+        if login.token:
+            return True
+        self._resolving += 1
+
+        def on_ready(fetched: str | None) -> None:
+            self._fetched.append((request, fetched))
+            self.wake()
+
+        self._tokens.ask(login.oauth2, on_ready)
+        return False
+
+    def _start_fetched(self, now: float) -> None:
+        """Go on with requests whose token was fetched, or could not be had."""
+        while self._fetched:
+            request, token = self._fetched.popleft()
+            self._resolving -= 1
+            if request.login is None or token is None:
+                self._source.land(request, _unsent("auth_failed"), now)
+                continue
+            request.login.token = token
+            self._begin(request, now)
 
     def _start_resolved(self) -> None:
         while self._resolved:
@@ -199,7 +234,7 @@ class Sender:
         transfer.prepare(
             target,
             addresses,
-            request.headers,
+            request.headers if request.login is None else _with_token(request, request.login),
             request.body,
             timeout_ms=request.timeout_ms,
             connect_timeout_ms=request.connect_timeout_ms,
@@ -255,7 +290,21 @@ class Sender:
             self._own.give_back(request.tls, transfer)
         else:
             self._free.append(transfer)
-        self._source.land(request, answer, now)
+        if request.login is not None and answer.status == UNAUTHORIZED:
+            self._refused(request, request.login, answer, now)
+        else:
+            self._source.land(request, answer, now)
+
+    def _refused(self, request: Request, login: Login, answer: Answer, now: float) -> None:
+        """Send again with a fresh token, once; an old one may have been revoked."""
+        if login.is_renewed:
+            refused = msgspec.structs.replace(answer, outcome="auth_failed")
+            self._source.land(request, refused, now)
+            return
+        login.is_renewed = True
+        self._tokens.forget(login.oauth2, login.token)
+        login.token = ""
+        self._begin(request, now)
 
     # What libcurl asks for.
 
@@ -290,12 +339,17 @@ class Sender:
         for transfer in self._free:
             transfer.close()
         self._own.close()
+        self._tokens.close()
         self._resolver.close()
         self._epoll.close()
         with self._waking:
             # Others still post notes, and the number of this descriptor may be theirs next.
             self._is_awake = True
             os.close(self._wake_fd)
+
+
+def _with_token(request: Request, login: Login) -> list[str]:
+    return [*request.headers, f"authorization: Bearer {login.token}"]
 
 
 def _unsent(outcome: str) -> Answer:

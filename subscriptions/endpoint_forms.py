@@ -9,14 +9,17 @@ from kafkahub.drf.fields import OneOf, Strict, Text, Truth, Values
 from kafkahub.errors import Fault, Invalid
 from subscriptions import headers
 from subscriptions.actions.endpoints import sealed_values
-from subscriptions.credentials import BASIC, BEARER, shown
+from subscriptions.credentials import BASIC, BEARER, OAUTH2, shown
 from subscriptions.inputs import wrong
 from subscriptions.models import Endpoint
+from subscriptions.models.endpoints import MAX_URL
 from subscriptions.signatures import BODY, DEFAULT_HEADER, TIMESTAMPED, Signatures
 
 MAX_USERNAME = 256
 MAX_PASSWORD = 256
 MAX_TOKEN = 4_096
+MAX_CLIENT_SECRET = 1_024
+MAX_SCOPE = 1_024
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 MAX_PREFIX = 16
 MAX_HEADER_PREFIX = 32
@@ -52,7 +55,24 @@ class BearerIn(Strict):
         return values
 
 
-AUTH_FORMS: Mapping[str, type[Strict]] = {BASIC: BasicIn, BEARER: BearerIn}
+class OAuth2In(Strict):
+    """Client credentials that a token is had for, RFC 6749 section 4.4."""
+
+    type = OneOf(choices=[OAUTH2])
+    token_url = Text(max_length=MAX_URL)
+    client_id = Text(max_length=MAX_USERNAME)
+    client_secret = Text(max_length=MAX_CLIENT_SECRET)
+    scope = Text(max_length=MAX_SCOPE, required=False)
+    audience = Text(max_length=MAX_SCOPE, required=False)
+    client_auth = OneOf(choices=["basic", "post"], default="basic")
+
+    def checked(self, values: Values) -> Values:
+        if names := [name for name, value in values.items() if not value.isprintable()]:
+            raise wrong("not_visible", "Visible characters are needed here.", f"/{names[0]}")
+        return values
+
+
+AUTH_FORMS: Mapping[str, type[Strict]] = {BASIC: BasicIn, BEARER: BearerIn, OAUTH2: OAuth2In}
 
 
 def as_auth(value: object) -> dict[str, Any]:
@@ -98,6 +118,20 @@ AUTH: Mapping[str, object] = {
             "properties": {
                 "type": {"type": "string", "enum": [BEARER]},
                 "token": {"type": "string", "maxLength": MAX_TOKEN},
+            },
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "required": ["type", "token_url", "client_id", "client_secret"],
+            "properties": {
+                "type": {"type": "string", "enum": [OAUTH2]},
+                "token_url": {"type": "string", "maxLength": MAX_URL},
+                "client_id": {"type": "string", "maxLength": MAX_USERNAME},
+                "client_secret": {"type": "string", "maxLength": MAX_CLIENT_SECRET},
+                "scope": {"type": "string", "maxLength": MAX_SCOPE},
+                "audience": {"type": "string", "maxLength": MAX_SCOPE},
+                "client_auth": {"type": "string", "enum": ["basic", "post"], "default": "basic"},
             },
             "additionalProperties": False,
         },

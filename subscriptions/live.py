@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from kafkahub.certificates import ClientTls
 from kafkahub.signing import Signer
+from subscriptions.credentials import OAuth2
 from subscriptions.filters.closures import Test
 from subscriptions.grants import Grant, Grants
 from subscriptions.signatures import Signatures
@@ -33,6 +34,7 @@ class LiveEndpoint:
                    outcome is ``secret_unreadable``, and the partner is not to blame
     source         the rows it was made from, to see whether they changed
     signatures     what is signed beside the standard headers; None: nothing
+    oauth2         how the access token is had that each request carries; None: it carries none
     tls            client certificate and authorities of its own; None: neither
     """
 
@@ -51,6 +53,7 @@ class LiveEndpoint:
     source: object = field(repr=False)
     signatures: Signatures | None = None
     tls: ClientTls | None = field(default=None, repr=False)
+    oauth2: OAuth2 | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 from django.db import models
@@ -13,7 +14,7 @@ from kafkahub.certificates import ClientTls
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Invalid
 from kafkahub.fields import Sealed
-from subscriptions.credentials import authorization, client_tls
+from subscriptions.credentials import OAUTH2, OAuth2, authorization, client_tls
 from subscriptions.filters.closures import Test, compile_filter
 from subscriptions.filters.syntax import parse
 from subscriptions.grants import Grant, Grants
@@ -74,7 +75,7 @@ def live_endpoint(
     source = [_source(row), *map(_source, secrets)]
     if old is not None and old.source == source:
         return old
-    keys, headers, tls, fault = _opened(row, secrets)
+    opened, fault = _opened(row, secrets)
     if fault:
         log.error("endpoint.found_unreadable", endpoint=row.id, reason=fault)
     return LiveEndpoint(
@@ -86,12 +87,13 @@ def live_endpoint(
         connect_timeout_ms=row.connect_timeout_ms,
         max_in_flight=row.max_in_flight,
         max_body_bytes=row.max_body_bytes,
-        headers=headers,
-        keys=keys,
+        headers=opened.headers,
+        keys=opened.keys,
         is_unreadable=fault != "",
         version=row.version,
         source=source,
-        tls=tls,
+        tls=opened.tls,
+        oauth2=opened.oauth2,
         signatures=None if row.signatures is None else Signatures.of(row.signatures),
     )
 
@@ -143,19 +145,29 @@ def _source(row: models.Model) -> list[object]:
     ]
 
 
-def _opened(
-    row: Endpoint, secrets: Sequence[SigningSecret]
-) -> tuple[Keys, Headers, ClientTls | None, str]:
-    """Return keys, headers, TLS material, and what is wrong: with one fault nothing may be sent."""
+class Opened(NamedTuple):
+    """What an endpoint has sealed; nothing of it where one part does not open."""
+
+    keys: Keys = ()
+    headers: Headers = ()
+    tls: ClientTls | None = None
+    oauth2: OAuth2 | None = None
+
+
+def _opened(row: Endpoint, secrets: Sequence[SigningSecret]) -> tuple[Opened, str]:
+    """Return what was sealed, and what is wrong: with one fault nothing may be sent."""
     try:
         keys = tuple(_signing_key(secret) for secret in secrets)
         headers = json.loads(row.headers.reveal()) if row.headers else {}
-        if row.auth:
-            headers["authorization"] = authorization(json.loads(row.auth.reveal()))
         tls = client_tls(json.loads(row.tls.reveal())) if row.tls else None
+        auth = json.loads(row.auth.reveal()) if row.auth else None
+        oauth2 = OAuth2.of(auth) if auth and auth["type"] == OAUTH2 else None
+        if auth and oauth2 is None:
+            headers["authorization"] = authorization(auth)
     except (SealBroken, ValueError) as error:
-        return (), (), None, str(error)
-    return keys, tuple(headers.items()), tls, "" if keys else "no secret of it signs"
+        return Opened(), str(error)
+    fault = "" if keys else "no secret of it signs"
+    return Opened(keys, tuple(headers.items()), tls, oauth2), fault
 
 
 def _signing_key(secret: SigningSecret) -> SigningKey:

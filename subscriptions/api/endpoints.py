@@ -214,10 +214,15 @@ def _filtered(rows: QuerySet[Endpoint], arguments: Arguments) -> QuerySet[Endpoi
 
 
 def _admitted(values: Values, partner: str) -> Values:
-    """Return the values with the URL, if there is one, admitted and in canonical form."""
-    if "url" not in values:
-        return values
-    return {**values, "url": admit_url(values["url"], partner)}
+    """Return the values with every URL that there is admitted and in canonical form."""
+    admitted = dict(values)
+    if "url" in values:
+        admitted["url"] = admit_url(values["url"], partner)
+    auth = values.get("auth")
+    if auth and "token_url" in auth:
+        token_url = admit_url(auth["token_url"], partner, "/auth/token_url")
+        admitted["auth"] = {**auth, "token_url": token_url}
+    return admitted
 
 
 def _headers(endpoint: Endpoint) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Which PEM material can be shown to a server."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import trustme
@@ -72,10 +72,10 @@ def test_an_encrypted_key_is_refused(ca: trustme.CA) -> None:
 def test_what_is_no_pem_is_refused_without_repeating_it(ca: trustme.CA, text: str) -> None:
     certificate, _ = pems(ca.issue_cert("hub.example"))
 
-    checks: list[Callable[[], None]] = [
-        lambda: certificates.check_client(certificate, text, NOW),
-        lambda: certificates.check_client(text, text, NOW),
-        lambda: certificates.check_authorities(text, NOW),
+    checks = [
+        partial(certificates.check_client, certificate, text, NOW),
+        partial(certificates.check_client, text, text, NOW),
+        partial(certificates.check_authorities, text, NOW),
     ]
     for check in checks:
         with pytest.raises(ValueError, match="PEM") as refused:

@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from kafkahub.fields import Sealed
+from subscriptions import credentials
 from subscriptions.models import AuditEvent, Endpoint
 from subscriptions.snapshot import load
 from tests.api import Caller, codes, json_of
@@ -110,3 +111,39 @@ def test_a_login_that_does_not_open_is_said_and_nothing_is_sent(alice: Caller) -
     assert load().endpoints[endpoint].is_unreadable
     assert alice.patch(f"/endpoints/{endpoint}", {"auth": BASIC}).status_code == 200
     assert not load().endpoints[endpoint].is_unreadable
+
+
+OAUTH2 = {
+    "type": "oauth2",
+    "token_url": "HTTPS://192.0.3.8:443/token",
+    "client_id": "canary-id",
+    "client_secret": "canary",
+    "scope": "push",
+}
+
+
+def test_client_credentials_are_in_force_and_shown_as_set(alice: Caller) -> None:
+    answer = alice.post("/endpoints", {"url": URL, "auth": OAUTH2})
+
+    assert json_of(answer)["auth"] == {
+        "type": "oauth2",
+        "token_url": "set",
+        "client_id": "set",
+        "client_secret": "set",
+        "scope": "set",
+        "client_auth": "basic",
+    }
+    endpoint = load().endpoints[json_of(answer)["id"]]
+    token_url = "https://192.0.3.8/token"
+    wanted = credentials.OAuth2(token_url, "canary-id", "canary", "push", "", False)
+    assert endpoint.oauth2 == wanted
+    assert "authorization" not in dict(endpoint.headers)
+    assert "canary" not in repr(endpoint)
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.1/token", "ftp://192.0.3.8/token"])
+def test_a_token_url_obeys_the_rules_of_endpoints(alice: Caller, url: str) -> None:
+    refused = alice.post("/endpoints", {"url": URL, "auth": {**OAUTH2, "token_url": url}})
+
+    assert json_of(refused)["code"] == "url_not_allowed"
+    assert set(codes(refused)) == {"/auth/token_url"}
