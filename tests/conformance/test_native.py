@@ -153,9 +153,9 @@ def _ids(records: list[dict[str, Any]]) -> list[str]:
 
 def test_a_produce_answers_cursor_reads_on_behind_it(stage: Stage) -> None:
     def one(value: bytes) -> dict[str, Any]:
-        record: dict[str, Any] = stage.alice.post(
-            path(stage, "?partition=1"), value, JSON
-        ).json["records"][0]
+        record: dict[str, Any] = stage.alice.post(path(stage, "?partition=1"), value, JSON).json[
+            "records"
+        ][0]
         return record
 
     before, after = one(b"1"), one(b"2")
