@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import structlog
 
-from delivery import database, inbox, ledger
+from delivery import database, inbox, ledger, used
 from delivery.backlog import Backlog
 from delivery.batch import Batch, Outcomes
 from delivery.board import Board, Room
@@ -34,6 +34,7 @@ from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import KafkaUnavailable
 from subscriptions.live import Snapshot
 from subscriptions.snapshot import SnapshotKeeper
+from subscriptions.usage import process_usage
 
 RETRY_S = 1.0
 """Between two tries to reach PostgreSQL and Kafka at the start."""
@@ -206,6 +207,7 @@ class Engine:
         self._consumer.drop(places)
 
     def _committed(self, note: inbox.Committed, batch: Batch) -> None:
+        used.note(batch, process_usage())
         self._redelivery.finished(
             [
                 *batch.delivered,

@@ -12,6 +12,7 @@ from delivery.engine import Engine
 from kafkahub import config
 from kafkahub.observability import logs
 from subscriptions.snapshot import SnapshotKeeper, listen_dsn, load
+from subscriptions.usage import process_usage
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal a process gets when its parent dies."""
@@ -36,6 +37,7 @@ def start(**_: object) -> None:
     connections.close_all()  # what was opened before the fork belongs to the parent
     settings = config.load()
     _engine = Engine(settings, SnapshotKeeper(load, listen_dsn()), end_process)
+    process_usage().start()
     _engine.start()
 
 
@@ -43,6 +45,7 @@ def stop(**_: object) -> None:
     """Drain the engine of this child."""
     if _engine is not None:
         _engine.stop(config.load().delivery_drain_s)
+        process_usage().stop()
     logs.flush()  # Celery ends its children without the interpreter's own end
 
 
