@@ -29,6 +29,7 @@ from gateway.rest.build import Rest
 from gateway.sse import PREFIX, StreamDoor
 from gateway.stream import Streams
 from gateway.tickets import TicketDesk
+from gateway.tolls import Tolls
 from gateway.topology import Topology
 from gateway.websocket import PATHS, Doorstep, SocketDoor
 from kafkahub import config, crypto
@@ -43,6 +44,7 @@ from kafkahub.limits.limiter import Limiter
 from subscriptions.authentication import standing
 from subscriptions.live import Snapshot
 from subscriptions.snapshot import SnapshotKeeper, listen_dsn, load
+from subscriptions.usage import process_usage
 
 AUTHENTICATION_THREADS = 4
 CHECK_S = 2.0
@@ -75,7 +77,9 @@ class Gateway:
         self._on_drain = on_drain
         self._pool = ThreadPoolExecutor(AUTHENTICATION_THREADS, thread_name_prefix="authentication")
         self._keeper = SnapshotKeeper(load, listen_dsn(), self._on_snapshot)
-        self.hub = Hub(self._make_reader, Frames(settings.base_url, record_id), _limits(settings))
+        tolls = Tolls(limiter, process_usage())
+        frames = Frames(settings.base_url, record_id)
+        self.hub = Hub(self._make_reader, frames, _limits(settings), tolls.sent)
         admin = Admin(admin_options(settings))
         self.topology = Topology(admin)
         self.writer = Writer(lambda: self._keeper.current, self._make_producer, admin)
@@ -85,20 +89,22 @@ class Gateway:
         self.register = Register(self.hub, listen_dsn(), self._pool, self.desk.forget)
         self.gate = Gate(limiter.streams, self.register.admit, most_streams())
         is_secure = settings.base_url.startswith("https://")
-        self.porter = Porter(self._pool, self.desk, is_secure=is_secure)
+        self.porter = Porter(self._pool, self.desk, tolls, is_secure=is_secure)
         self._door = StreamDoor(
             self.streams,
             self.porter,
             self.gate,
+            tolls=tolls,
             base_url=settings.base_url,
             origins=self.origins,
             max_age_s=settings.stream_max_age,
         )
         self._sockets = SocketDoor(
-            Parts(self.hub, self.streams, self.writer),
+            Parts(self.hub, self.streams, self.writer, tolls),
             Doorstep(
                 porter=self.porter,
                 gate=self.gate,
+                tolls=tolls,
                 origins=self.origins,
                 base_url=settings.base_url,
                 max_age_s=settings.stream_max_age,

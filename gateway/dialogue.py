@@ -28,6 +28,7 @@ from gateway.messages import (
 from gateway.produce import Writer
 from gateway.stream import Opened, Streams, Wanted
 from gateway.subscribed import Subscription, wanted_of
+from gateway.tolls import Tolls
 from kafkahub import clock
 from kafkahub.errors import (
     Conflict,
@@ -36,6 +37,7 @@ from kafkahub.errors import (
     Invalid,
     InvalidMessage,
     LimitReached,
+    RateLimited,
     TooManyOutstanding,
 )
 from kafkahub.kafka.record import Entry
@@ -49,6 +51,8 @@ OUR_FAULT = 500
 """Statuses from here on are not the client's errors."""
 TOO_BIG_CODE = 1009
 """RFC 6455, 7.4.1."""
+MAX_HOLD_S = 5.0
+"""Longest time that a connection over its rate is not read: it must hear of a client that left."""
 DOOR = "ws"
 GONE = (OSError, RuntimeError)
 """What uvicorn raises for a message to a client that is gone, or behind a Close frame."""
@@ -60,6 +64,7 @@ class Parts(NamedTuple):
     hub: Hub
     streams: Streams
     writer: Writer
+    tolls: Tolls
     idle_s: float = messages.IDLE_S
 
 
@@ -86,7 +91,7 @@ class Dialogue:
         self.connection = Connection(
             principal, outlet, DOOR, closing=self._closing, heartbeat=self._heartbeat
         )
-        self._hub, self._streams, self._writer, self._idle_s = parts
+        self._hub, self._streams, self._writer, self._tolls, self._idle_s = parts
         self._receive = receive
         self._subs: dict[str, Subscription] = {}
         self._pace = Pace()
@@ -139,10 +144,22 @@ class Dialogue:
             self._hub.end(self.connection, why._replace(ws_code=TOO_BIG_CODE))
         else:
             try:
+                await self._pay(operation, len(text))
                 await self._do(operation)
             except HubError as error:
                 ref, sub = messages.names(operation)
                 await self._refuse(error, ref=ref, sub=sub)
+
+    async def _pay(self, operation: Operation, size: int) -> None:
+        """Charge the bytes of a message; above the rate the next one is read later.
+
+        Records to write are charged as a whole, once it is known that they may be written.
+        """
+        if isinstance(operation, Produce):
+            return
+        wait_s = self._tolls.heard(self.connection.principal, DOOR, size)
+        if wait_s:
+            await asyncio.sleep(min(wait_s, MAX_HOLD_S))
 
     async def _do(self, operation: Operation) -> None:
         match operation:
@@ -245,6 +262,9 @@ class Dialogue:
             raise TooManyOutstanding(text)
         topic = self._writer.authorize(self.connection.principal, wish.topic)
         entries, ids = read_entries(wish.records, topic.format)
+        size = sum(memoryview(one).nbytes for one in wish.records)
+        principal = self.connection.principal
+        self._tolls.bring(principal, DOOR, wish.topic, records=len(entries), size=size)
         self._produces += 1
         self.produced += len(entries)
         # Tasks begin in the order they are made in, and so do their records.
@@ -269,8 +289,9 @@ class Dialogue:
     ) -> None:
         """Say what was wrong with a message; a client that does not learn is sent away."""
         code, _ = code_and_title(error)
-        await self._tell(messages.error(code, error.detail, ref=ref, sub=sub))
-        is_the_clients = error.status < OUR_FAULT
+        wait_s = error.retry_after_s if is_over_rate(error) else None
+        await self._tell(messages.error(code, error.detail, ref=ref, sub=sub, wait_s=wait_s))
+        is_the_clients = error.status < OUR_FAULT and not is_over_rate(error)
         if is_the_clients and self._errors.one_more(time.monotonic()):
             self._hub.end(self.connection, ending("protocol_error", "too many errors"))
 
@@ -328,3 +349,8 @@ class Dialogue:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def is_over_rate(error: HubError) -> bool:
+    """Return whether a message came too soon: no mistake of the client, and it may come again."""
+    return isinstance(error, RateLimited) and not isinstance(error, TooManyOutstanding)

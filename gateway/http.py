@@ -15,8 +15,9 @@ import msgspec
 
 from gateway.frames import Message
 from gateway.tickets import TicketDesk
+from gateway.tolls import Tolls
 from kafkahub import clock
-from kafkahub.errors import Fault, HubError, Invalid, OriginNotAllowed
+from kafkahub.errors import Fault, HubError, Invalid, OriginNotAllowed, Unauthenticated
 from kafkahub.problems import MEDIA_TYPE, describe
 from subscriptions import cors
 from subscriptions.authentication import apart, chain, ticket_cookie
@@ -110,12 +111,16 @@ class Porter:
 
     Lives on the event loop; verification runs in ``executor``.
 
+    tolls      an address pays for credentials that are refused
     is_secure  the installation has TLS, which decides the ticket cookie's name
     """
 
-    def __init__(self, executor: Executor, desk: TicketDesk, *, is_secure: bool) -> None:
+    def __init__(
+        self, executor: Executor, desk: TicketDesk, tolls: Tolls, *, is_secure: bool
+    ) -> None:
         self._executor = executor
         self._desk = desk
+        self._tolls = tolls
         self._is_secure = is_secure
 
     async def visitor(
@@ -129,6 +134,15 @@ class Porter:
         Raises Unauthenticated, KeyExpired, OriginNotAllowed, RateLimited, Unavailable, and Invalid
         ``two_credentials`` or ``fixed_by_ticket``.
         """
+        try:
+            return await self._visitor(request, transport, topics)
+        except Unauthenticated:
+            self._tolls.stranger(request.address)
+            raise
+
+    async def _visitor(
+        self, request: Request, transport: str, topics: Sequence[str] | None
+    ) -> Visitor:
         authorization = request.header("authorization")
         in_url = request.parameter("ticket")
         cookie = ticket_cookie.read(request.header("cookie"), is_secure=self._is_secure)

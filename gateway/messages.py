@@ -268,11 +268,22 @@ def pong(ref: str) -> bytes:
     return _encode({"type": "pong", "ref": ref})
 
 
-def error(code: str, detail: str, *, ref: str | None = None, sub: str | None = None) -> bytes:
-    """Return what went wrong with one message; the connection stays."""
+def error(
+    code: str,
+    detail: str,
+    *,
+    ref: str | None = None,
+    sub: str | None = None,
+    wait_s: int | None = None,
+) -> bytes:
+    """Return what went wrong with one message; the connection stays.
+
+    wait_s  after which it may be sent again
+    """
+    retry_ms = None if wait_s is None else wait_s * 1_000
     told = {"type": "error", "code": code, "detail": detail}
-    own = {name: value for name, value in (("ref", ref), ("sub", sub)) if value is not None}
-    return _encode(told | own)
+    more = (("ref", ref), ("sub", sub), ("retry_ms", retry_ms))
+    return _encode(told | {name: value for name, value in more if value is not None})
 
 
 def heartbeat(time: str, subs: Mapping[str, tuple[Beat, str]]) -> bytes:

@@ -41,6 +41,7 @@ from gateway.query import (
 )
 from gateway.refusals import is_soft, manner_of, reason_of, refusal, retry_after
 from gateway.stream import Opened, Streams, Wanted
+from gateway.tolls import STREAM, Tolls
 from kafkahub import clock
 from kafkahub.dispatch import SERVER_SEND
 from kafkahub.errors import (
@@ -87,6 +88,7 @@ class StreamDoor:
         porter: Porter,
         gate: Gate,
         *,
+        tolls: Tolls,
         base_url: str,
         origins: Callable[[], Origins],
         max_age_s: float,
@@ -95,6 +97,7 @@ class StreamDoor:
         self._streams = streams
         self._porter = porter
         self._gate = gate
+        self._tolls = tolls
         self._base_url = base_url
         self._origins = origins
         self._max_age_s = max_age_s
@@ -149,6 +152,7 @@ class StreamDoor:
         async with Turn(self._opening):
             call.visitor = await self._porter.visitor(request, transport="sse", topics=topics)
             self._cors(call)
+            self._tolls.enter(call.visitor.principal, request.address, call.door.name)
             now_ms = int(clock.now().timestamp() * 1000)
             wanted = wanted_of(request, topics, call.door, call.visitor.ticket, now_ms)
             if request.method == "HEAD":
@@ -253,7 +257,13 @@ class StreamDoor:
 
     def _headers(self, call: "Call") -> dict[str, str]:
         kind = SSE_TYPE if call.door.text == "sse" else NDJSON_TYPE
-        return {"Content-Type": kind, **HEADERS, **call.cors}
+        return {"Content-Type": kind, **HEADERS, **self._limits(call), **call.cors}
+
+    def _limits(self, call: "Call") -> dict[str, str]:
+        """Return what a known credential is told of its limits."""
+        if call.visitor is None:
+            return {}
+        return self._tolls.headers(call.visitor.principal, STREAM)
 
     def _cors(self, call: "Call") -> dict[str, str]:
         """Return the headers for the page that asks, once it is known that it may."""
@@ -278,7 +288,8 @@ class StreamDoor:
             closing = refusal(ending(reason), error, cursor_of(call.request))
             await answer(call.send, 200, self._headers(call), Sse().closing(closing))
             return
-        headers = {**call.cors, **retry_after(error, random.random())}  # noqa: S311 - spreads returns
+        wait = retry_after(error, random.random())  # noqa: S311 - spreads returns
+        headers = {**self._limits(call), **call.cors, **wait}
         await problem(call.send, error, call.request, base_url=self._base_url, headers=headers)
 
 

@@ -202,6 +202,7 @@ class Streams:
 
         alive  the credentials that are still good, of those with open streams, by id
         """
+        self.hub.tabs.renew(alive)
         for connection in self.hub.connections:
             reason = self._fault(connection, alive)
             if reason is not None:

@@ -34,8 +34,10 @@ from gateway.query import PARAMETERS, check_names, topics_of, wanted_of
 from gateway.refusals import retry_after
 from gateway.sse import MAX_OPENING, Turn
 from gateway.stream import Wanted
+from gateway.tolls import SOCKET, Tolls
 from kafkahub import clock
 from kafkahub.errors import Fault, HubError, Invalid, NotFound, Unavailable, UpgradeRequired
+from subscriptions.grants import Principal
 
 PATH = "/ws"
 ECHO_PATH = "/ws/echo"
@@ -56,6 +58,7 @@ class Doorstep:
 
     porter: Porter
     gate: Gate
+    tolls: Tolls
     origins: Callable[[], Origins]
     base_url: str
     max_age_s: float
@@ -99,18 +102,32 @@ class SocketDoor:
             raise Unavailable("The server restarts.", retry_after_s=1)
         async with Turn(self._opening):
             visitor = await self._at.porter.visitor(request, transport=DOOR, topics=None)
-        self._check_origin(request, visitor)
-        first = _first(request, visitor)
         principal = visitor.principal
-        self._at.gate.admit(principal, request.address)
+        try:
+            first = self._admit(request, visitor)
+        except HubError as error:
+            metrics.refused.labels(DOOR, error.code).inc()
+            await self._refuse(scope, _refusing(send), error, principal)
+            return
         try:
             dialogue = Dialogue(self._parts, principal, Outlet(send), receive, visitor.ticket)
             connection = dialogue.connection
             self._describe(connection, request)
-            await send(_accept(connection, request, subprotocol))
+            await send(_accept(connection, request, subprotocol, self._limits(principal)))
             await self._talk(dialogue, visitor, first, begun_s)
         finally:
             self._at.gate.leave(principal, request.address)
+
+    def _admit(self, request: Request, visitor: Visitor) -> Wanted | None:
+        """Count one more connection, or raise; return what its URL subscribes to."""
+        self._check_origin(request, visitor)
+        self._at.tolls.enter(visitor.principal, request.address, DOOR)
+        first = _first(request, visitor)
+        self._at.gate.admit(visitor.principal, request.address)
+        return first
+
+    def _limits(self, principal: Principal) -> dict[str, str]:
+        return self._at.tolls.headers(principal, SOCKET)
 
     async def _talk(
         self, dialogue: Dialogue, visitor: Visitor, first: Wanted | None, begun_s: float
@@ -154,9 +171,13 @@ class SocketDoor:
             return
         cors_headers(request, self._at.origins(), visitor.principal.partner)
 
-    async def _refuse(self, scope: Scope, send: Send, error: HubError) -> None:
+    async def _refuse(
+        self, scope: Scope, send: Send, error: HubError, principal: Principal | None = None
+    ) -> None:
+        """Answer a handshake with no; a known credential is told of its limits."""
         request = request_of({**scope, "query_string": b""})
-        headers = dict(retry_after(error, random.random()))  # noqa: S311 - spreads returns
+        headers = {} if principal is None else self._limits(principal)
+        headers |= retry_after(error, random.random())  # noqa: S311 - spreads returns
         if isinstance(error, UpgradeRequired):
             headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         await problem(send, error, request, base_url=self._at.base_url, headers=headers)
@@ -180,8 +201,10 @@ def _first(request: Request, visitor: Visitor) -> Wanted | None:
     return wanted_of(request, topics_of(given, ""), door, visitor.ticket, now_ms)
 
 
-def _accept(connection: Connection, request: Request, subprotocol: str | None) -> Message:
-    headers = {"KafkaHub-Stream-Id": connection.id, "X-Request-Id": request.request_id}
+def _accept(
+    connection: Connection, request: Request, subprotocol: str | None, limits: Mapping[str, str]
+) -> Message:
+    headers = {"KafkaHub-Stream-Id": connection.id, "X-Request-Id": request.request_id, **limits}
     return {
         "type": "websocket.accept",
         "subprotocol": subprotocol,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from kafkahub.errors import Fault, Invalid
 
-EXPOSED = "KafkaHub-Stream-Id, Retry-After, X-Request-Id"
+EXPOSED = "KafkaHub-Stream-Id, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 PREFLIGHT_S = 600
 """How long a browser may remember a preflight: 10 minutes, so that a change shows soon."""
 

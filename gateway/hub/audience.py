@@ -5,7 +5,7 @@ thousand of them cost no queue and no copy: whoever stands at the same number ge
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -61,6 +61,10 @@ class Tokens:
         self._cluster = cluster
         self._topics = topics
         self._seal = seal or encode
+
+    @property
+    def topics(self) -> Collection[str]:
+        return self._topics
 
     def write(self, place: "Place") -> str:
         """Return the token of a place; ``""`` where it would be too long to be taken back."""
@@ -176,12 +180,17 @@ class Run(NamedTuple):
         return self.place.token(self.tokens)
 
 
+Share = tuple[int, int]
+"""Records and bytes of one topic in a write."""
+
+
 class Write(NamedTuple):
     """One message for whoever stands at its beginning, and where that listener stands after it.
 
     end, skip  the batch, and entries of it that the listener has had
     read_s     monotonic time at which the oldest record in it was read
     gap        the gap it announces, else None
+    shares     of each topic, by name in order; none where there is only one topic
     """
 
     message: Message
@@ -192,6 +201,7 @@ class Write(NamedTuple):
     records: int
     read_s: float
     gap: Gap | None
+    shares: Sequence[Share] = ()
 
 
 class Tape:
@@ -269,11 +279,14 @@ class Tape:
 
     def sizes(self, seq: int, skip: int) -> Iterator[int]:
         """Yield the bytes of key and value of each record from a place on, up to a gap."""
+        for entry in self._entries(seq, skip):
+            yield len(entry.record.key or b"") + len(entry.record.value or b"")
+
+    def _entries(self, seq: int, skip: int) -> Iterator[Entry]:
         for batch in islice(self._batches, seq - self.first, None):
             if batch.gap is not None:
                 return
-            for entry in islice(batch.entries, skip, None):
-                yield len(entry.record.key or b"") + len(entry.record.value or b"")
+            yield from islice(batch.entries, skip, None)
             skip = 0
 
     def _joined(self, seq: int, skip: int, door: Door, max_records: int | None) -> Write:
@@ -283,11 +296,33 @@ class Tape:
             payload = door.gap(head.gap, token, hides_place=head.style.hides_place)
             message = door.message(payload)
             return Write(message, payload, seq + 1, 0, head.after, 0, head.read_s, head.gap)
-        runs, seq, skip = self._runs(seq, skip, max_records)
+        runs, end, had = self._runs(seq, skip, max_records)
         payload = door.records(runs)
         count = sum(len(run.frames) for run in runs)
-        place = runs[-1].place
-        return Write(door.message(payload), payload, seq, skip, place, count, head.read_s, None)
+        return Write(
+            door.message(payload),
+            payload,
+            end,
+            had,
+            runs[-1].place,
+            count,
+            head.read_s,
+            None,
+            self._shares(islice(self._entries(seq, skip), count), head.style, len(payload)),
+        )
+
+    def _shares(self, entries: Iterable[Entry], style: Style, size: int) -> Sequence[Share]:
+        """Return what each topic has in a write; what joins the frames counts for the first."""
+        topics = sorted(self.tokens.topics)
+        if len(topics) <= 1:
+            return ()
+        counts, sizes = dict.fromkeys(topics, 0), dict.fromkeys(topics, 0)
+        for entry in entries:
+            topic = entry.record.topic
+            counts[topic] += 1
+            sizes[topic] += len(entry.frames[style])
+        sizes[topics[0]] += max(0, size - sum(sizes.values()))
+        return [(counts[topic], sizes[topic]) for topic in topics]
 
     def _runs(self, seq: int, skip: int, max_records: int | None) -> tuple[list[Run], int, int]:
         """Return what goes into one write, and where it ends."""

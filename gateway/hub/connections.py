@@ -12,11 +12,16 @@ from typing import Literal, NamedTuple, Protocol
 
 from gateway.frames import RULES, Action, Door, Message
 from gateway.hub.audience import Place, Spec, Tape, Tokens, Write
+from gateway.hub.tabs import Tab
 from kafkahub import ids
 from subscriptions.grants import Principal
 
 Waiter = asyncio.Task[None]
 """The task that waits for room on a connection that has none."""
+
+
+OnTabs = tuple[Tab, ...]
+"""What one listener gets is charged to these."""
 
 
 class Outlet(Protocol):
@@ -61,6 +66,7 @@ class Listener:
     bytes_left   bytes of keys and values likewise; one record may exceed them
     on_gap_fail  a gap ends the connection
     on_written   told of each write after it was taken; None for nobody
+    tabs         what it gets is charged to, one a topic; none before it is attached
     """
 
     __slots__ = (
@@ -76,6 +82,7 @@ class Listener:
         "seq",
         "skip",
         "spec",
+        "tabs",
         "tape",
         "tokens",
     )
@@ -94,6 +101,7 @@ class Listener:
         self.bytes_left: int | None = None
         self.on_gap_fail = False
         self.on_written: Callable[[Listener, Write], None] | None = None
+        self.tabs: OnTabs = ()
         self.records = 0
         self.bytes = 0
 

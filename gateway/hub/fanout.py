@@ -22,6 +22,7 @@ from gateway.hub.connections import Connection, Connections, Ending, Listener, S
 from gateway.hub.groups import Frames, News
 from gateway.hub.reading import Grow, Reading
 from gateway.hub.seats import NO_ENDS, Ends, Seats
+from gateway.hub.tabs import Charge, Tab, Tabs, free
 from gateway.hub.writing import Writer
 from kafkahub import clock
 from kafkahub.errors import HubError
@@ -45,12 +46,20 @@ class Limits:
 class Hub:
     """Feeds the listeners of one process.
 
+    charge  what is written is charged by it, and who has to wait is held, never cut
+
     Runs   on the event loop, between ``start`` and ``stop``, in one task and its children
     Owns   the reading thread, the catch-up pool, and the open connections
     Ends   ``stop``; streams that are still open are cut. ``drain`` first ends them in good order
     """
 
-    def __init__(self, make_reader: Callable[..., Reader], frames: Frames, limits: Limits) -> None:
+    def __init__(
+        self,
+        make_reader: Callable[..., Reader],
+        frames: Frames,
+        limits: Limits,
+        charge: Charge = free,
+    ) -> None:
         self.connections = Connections()
         self.limits = limits
         self.is_draining = False
@@ -63,6 +72,7 @@ class Hub:
         )
         self._catchup = Catchup(make_reader, frames, readers=limits.catchup_readers)
         self.seats = Seats(self._reading, self._catchup, self._spawn)
+        self.tabs = Tabs(charge, self._hold)
         self.writer = Writer(self._spawn, self._on_behind, limits.write_deadline_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -91,6 +101,7 @@ class Hub:
             self._main.cancel()
             with suppress(asyncio.CancelledError):
                 await self._main
+        await self.tabs.settle_all()
         await asyncio.to_thread(self._end_threads)
 
     def grow(self, topic: str, partitions: int) -> None:
@@ -111,7 +122,9 @@ class Hub:
 
     def attach(self, listener: Listener) -> None:
         """Let a listener take what comes, from its seat on; the seat is given back with it."""
-        listener.connection.listeners.append(listener)
+        connection = listener.connection
+        listener.tabs = self.tabs.of(connection.principal, connection.transport, listener.spec)
+        connection.listeners.append(listener)
         self.writer.ready(listener)
 
     def resume(self, listener: Listener) -> None:
@@ -208,6 +221,7 @@ class Hub:
             while True:
                 await asyncio.sleep(SECOND_S)
                 self._second()
+                await self.tabs.settle_all()
 
     def _take(self, news: Sequence[News]) -> None:
         for tape, batches, place, trim in news:
@@ -225,6 +239,10 @@ class Hub:
         for connection in self.connections:
             if any(topic in listener.spec.topics for listener in connection.listeners):
                 self.end(connection, ending("moved", f"{topic} begins anew"))
+
+    def _hold(self, tab: Tab, wait_s: float) -> None:
+        if self._loop is not None:
+            self._loop.call_later(wait_s, self.writer.let_go, tab)
 
     def _on_behind(self, listener: Listener) -> None:
         self._spawn(self._reseat(listener))

@@ -16,6 +16,7 @@ from gateway.frames import Message, body_message
 from gateway.hub.audience import WRITE_BYTES, Tape, Write
 from gateway.hub.connections import Connection, Ending, Listener, ending
 from gateway.hub.seats import Spawn
+from gateway.hub.tabs import Tab, put
 
 MAX_TICK_S = 0.05
 """Longest time between two flushes: with many listeners more records are joined into a write."""
@@ -50,6 +51,7 @@ class Writer:
         self._at: dict[Tape, dict[Listener, None]] = {}
         self._dirty: dict[Tape, None] = {}
         self._ready: dict[Listener, None] = {}
+        self._held: dict[Tab, dict[Listener, None]] = {}
         self._wake = asyncio.Event()
         self._counts: dict[str, list[int]] = {}
 
@@ -84,6 +86,14 @@ class Writer:
         if not here:
             self._at.pop(listener.tape, None)
         self._ready.pop(listener, None)
+        for tab in listener.tabs:
+            self._held.get(tab, {}).pop(listener, None)
+
+    def let_go(self, tab: Tab) -> None:
+        """Write again to who had to wait for the rate of its credential."""
+        tab.is_held = False
+        for listener in self._held.pop(tab, {}):
+            self.ready(listener)
 
     def end(self, connection: Connection, why: Ending, *, with_rest: bool = True) -> None:
         """End a connection: what is ready, then why, then nothing.
@@ -126,6 +136,10 @@ class Writer:
         connection, tape = listener.connection, listener.tape
         if connection.state != "open" or listener.allowance == 0:
             return
+        for tab in listener.tabs:
+            if tab.is_held:
+                self._held.setdefault(tab, {})[listener] = None
+                return
         seq = listener.seq
         if seq >= tape.end:
             if not tape.is_live:
@@ -147,6 +161,7 @@ class Writer:
 
     def _taken(self, listener: Listener, write: Write) -> None:
         listener.note(write)
+        put(write, listener.tabs)
         counts = self._counts.get(listener.door.name)
         if counts is None:
             counts = self._counts[listener.door.name] = [0, 0, 0]

@@ -123,7 +123,9 @@ def reading(stage: Stage, query: str = "", **headers: str) -> Reading:
 def allow_many(stage: Stage) -> None:
     """Let alice open as many streams as a test likes; all tests come from one address."""
     many = {"open-streams": {"burst": 100_000}}
-    rules = {"key": many, "partner": many, "address": many}
+    wide = {"per_s": 1_000_000, "burst": 1_000_000}
+    requests = {"requests": wide, "records-out": wide}
+    rules = {"key": many | requests, "partner": many, "address": many}
     plan = Plan.objects.create(name=stage.topic, rules=rules)
     Partner.objects.filter(pk=stage.alice.partner.pk).update(plan=plan)
 

@@ -23,6 +23,7 @@ from gateway.hub.transport import Outlet
 from gateway.messages import SUBPROTOCOL
 from gateway.produce import HandOver, Writer
 from gateway.stream import Streams
+from gateway.tolls import Tolls
 from gateway.topology import Topology
 from kafkahub import config, crypto
 from kafkahub.dispatch import Receive, Scope, Send
@@ -30,8 +31,11 @@ from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options, producer_options, reader_options
 from kafkahub.kafka.producer import Producer
 from kafkahub.kafka.reader import Reader
+from kafkahub.limits import policies
+from kafkahub.limits.limiter import Limiter
 from subscriptions.grants import Grant, Principal
 from subscriptions.live import NOTHING, LiveTopic, Snapshot
+from subscriptions.usage import Usage
 
 DEADLINE_S = 15.0
 ALICE = Principal(
@@ -43,7 +47,11 @@ ALICE = Principal(
     scopes=frozenset({"topic:*:read", "topic:*:write"}),
     topics=None,
     expires_at_ms=2**50,
+    limits=policies.limits(
+        policies.Rule(policies.KEY, policy, 1e9, 10**9) for policy in policies.POLICIES
+    ),
 )
+"""No test meets a limit by accident."""
 
 
 def world(*topics: str) -> Snapshot:
@@ -72,8 +80,19 @@ def world(*topics: str) -> Snapshot:
 class Talking:
     """A server in a thread of its own; use ``serving``."""
 
-    def __init__(self, snapshot: Snapshot, *, idle_s: float, write_deadline_s: float) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        idle_s: float,
+        write_deadline_s: float,
+        principal: Principal = ALICE,
+    ) -> None:
         self.snapshot = snapshot
+        self.principal = principal
+        self.usage = Usage()
+        url = config.load().redis_url.get_secret_value()
+        self.tolls = Tolls(Limiter(url, processes=1), self.usage)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._idle_s = idle_s
         self._limits = Limits(
@@ -130,8 +149,8 @@ class Talking:
             await self._live(receive, send)
             return
         await receive()
-        parts = Parts(self.hub, self.streams, self.writer, self._idle_s)
-        dialogue = Dialogue(parts, ALICE, Outlet(send), receive)
+        parts = Parts(self.hub, self.streams, self.writer, self.tolls, self._idle_s)
+        dialogue = Dialogue(parts, self.principal, Outlet(send), receive)
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         self.hub.open(dialogue.connection)
         try:
@@ -145,7 +164,8 @@ class Talking:
         admin = Admin(admin_options(settings))
         self.loop = asyncio.get_running_loop()
         reader = functools.partial(Reader, reader_options(settings))
-        self.hub = Hub(reader, Frames("http://hub.test", lambda *_: "evt"), self._limits)
+        frames = Frames("http://hub.test", lambda *_: "evt")
+        self.hub = Hub(reader, frames, self._limits, self.tolls.sent)
         await self.hub.start()
         topology = Topology(admin)
         ring = crypto.parse_ring(settings.encryption_keys.get_secret_value())
@@ -165,9 +185,16 @@ def _producer(hand_over: HandOver) -> Producer:
 
 
 @contextmanager
-def serving(*topics: str, idle_s: float = 60, write_deadline_s: float = 30) -> Iterator[Talking]:
+def serving(
+    *topics: str,
+    idle_s: float = 60,
+    write_deadline_s: float = 30,
+    principal: Principal = ALICE,
+) -> Iterator[Talking]:
     """Serve these topics to whoever connects, who is always alice."""
-    made = Talking(world(*topics), idle_s=idle_s, write_deadline_s=write_deadline_s)
+    made = Talking(
+        world(*topics), idle_s=idle_s, write_deadline_s=write_deadline_s, principal=principal
+    )
     made.start()
     try:
         yield made
