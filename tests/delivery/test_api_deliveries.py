@@ -230,7 +230,7 @@ def test_bad_questions_are_refused_and_say_why(alice: Caller, query: str, code: 
         "/attempts/att_" + "z" * 26,
         "/attempts/att_" + "7" * 26,
         "/attempts/att_",
-        "/attempts/" + ids.new("att"),
+        "/attempts/att_01jd0000000000000000000000",
     ],
 )
 def test_an_odd_id_is_nothing(alice: Caller, path: str) -> None:

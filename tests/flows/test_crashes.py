@@ -88,6 +88,6 @@ def test_an_emptied_redis_changes_nothing(hub: Hub) -> None:
     with Endpoint() as receiver:
         start(hub, receiver)
 
-        redis.Redis.from_url(config.load().redis_url.get_secret_value()).flushall()
+        redis.Redis.from_url(config.load().redis_url.get_secret_value()).flushdb()
 
         assert_complete(receiver, crashes=0)

@@ -52,6 +52,7 @@ def test_a_sealed_cursor_of_last_month_and_of_an_older_key_still_opens() -> None
         codec.FINAL_TOKEN,
         "",
     ],
+    ids=["another partner's", "another ring's", "tampered", "cut", "final", "empty"],
 )
 def test_what_is_not_alices_is_refused_with_one_text(token: str) -> None:
     with pytest.raises(Invalid) as refused:
