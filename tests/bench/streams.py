@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import django
+from django.core.management import call_command
 
 from tests.bench.listeners import SPARE_FILES, Listeners, Report, build, raise_file_limit
 
@@ -256,6 +257,7 @@ def main() -> None:
     if room < max(arguments.streams):
         raise SystemExit(f"the open-file limit leaves room for {room} streams; raise ulimit -Hn")
     django.setup()
+    call_command("migrate", verbosity=0)
     with tempfile.TemporaryDirectory() as folder:
         program, source = build(Path(folder)), prepare()
         few, many = (measure(program, source, count, arguments) for count in arguments.streams)
