@@ -165,9 +165,7 @@ _DEPTH_OF_MEMBER = 3
 """``records``, index, member."""
 
 
-def _entry_v2(
-    record: RecordV2, written: Written_, path_partition: int | None, index: int
-) -> Given:
+def _entry_v2(record: RecordV2, written: Written_, path_partition: int | None, index: int) -> Given:
     key = written(bytes(record.key), "key", index)
     value = written(bytes(record.value), "value", index)
     headers = _headers_v2(record.headers or (), index) if record.headers else ()

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import msgspec
 
-
 OWN_FRONT = "kafkahub-"
 """Names of Kafka headers that are ours: partners neither see nor send them."""
 
