@@ -96,7 +96,7 @@ def test_a_head_that_is_too_large_is_refused(port: int) -> None:
 @pytest.mark.kafka
 def test_the_numbers_of_all_workers_are_summed(port: int) -> None:
     for _ in range(20):
-        assert get(port, "/")[0] == 302
+        assert get(port, "/admin/")[0] == 302
 
     # A request is counted after its answer has left, so the last one may be on its way.
     until = time.monotonic() + DEADLINE_S
