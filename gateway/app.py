@@ -225,7 +225,7 @@ class Gateway:
             self._changed.set()  # it changed, and was not looked at
             await asyncio.sleep(CHECK_S)
             return
-        self.streams.recheck(alive)
+        self.streams.recheck(alive, keys)
 
     async def _look_for_partitions(self) -> None:
         """Tell the hub how many partitions its topics have; new ones are read from the start."""

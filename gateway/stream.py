@@ -6,7 +6,7 @@ listener = streams.attach(opened, connection, door) # from here on frames flow
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -197,13 +197,17 @@ class Streams:
             test=test,
         )
 
-    def recheck(self, alive: Mapping[str, Principal]) -> None:
+    def recheck(self, alive: Mapping[str, Principal], asked: Collection[str]) -> None:
         """End every stream whose right changed; called with each new snapshot.
 
-        alive  the credentials that are still good, of those with open streams, by id
+        alive  the credentials that are still good, of those that were asked about, by id
+        asked  a stream whose credential came meanwhile is looked at the next time
         """
         self.hub.tabs.renew(alive)
         for connection in self.hub.connections:
+            principal = connection.principal
+            if principal.is_partners and principal.credential not in asked:
+                continue
             reason = self._fault(connection, alive)
             if reason is not None:
                 is_gone = reason == "revoked"
