@@ -1,5 +1,6 @@
 """The gRPC process: the gateway's hub and writer, with the gRPC server before them."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class Process:
         self.watch = health.Watch(health.neighbours(settings, lambda: _ask(admin)))
         self._companions = (limiting.process_limiter(), usage.process_usage())
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database")
-        self._gateway = app.build(settings, limiting.process_limiter(), self.watch.drain)
+        self._gateway = app.build(settings, limiting.process_limiter(), self._note_drain)
+        self._telling: asyncio.Task[None] | None = None
         self.server = Server(
             self._services(),
             self.watch,
@@ -68,6 +70,8 @@ class Process:
 
     async def stop(self) -> None:
         """End; new calls are refused, those under way have some seconds."""
+        if self._telling is not None:
+            await self._telling
         await self.server.stop()
         await self._reads.stop()
         await self._gateway.stop()
@@ -82,10 +86,10 @@ class Process:
     def _make_reader(self, **hooks: Any) -> Reader:
         return Reader(reader_options(self._settings), **hooks)
 
-    async def drain(self, window_s: float) -> None:
-        """End all streams in good order, over some seconds."""
-        await self.server.drain()
-        await self._gateway.drain(window_s)
+    def _note_drain(self) -> None:
+        """Tell probes and health at once; the streams end after that."""
+        self.watch.drain()
+        self._telling = asyncio.create_task(self.server.drain(), name="grpc-drain")
 
     def _services(self) -> Services:
         gateway = self._gateway

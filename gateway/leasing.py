@@ -174,6 +174,14 @@ class Leasing:
         rows = await self._run(lists.positions, found[0].id)
         return {(row.topic, row.partition): row.position or 0 for row in rows}
 
+    async def oldest_ms(self, offsets: Mapping[Part, int]) -> int | None:
+        """Return the least timestamp of the records at or behind these offsets; None for none."""
+        stamps = []
+        for part, offset in offsets.items():
+            haul = await self._source.read({part: offset}, ONE)
+            stamps += [one.timestamp_ms for one in haul.records if one.timestamp_ms is not None]
+        return min(stamps, default=None)
+
     async def seek(self, partner: str, group: str, wanted: Mapping[Part, int]) -> None:
         """Move a group. Raises NotFound."""
         try:

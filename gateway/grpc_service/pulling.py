@@ -3,7 +3,7 @@
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gateway import received
@@ -151,13 +151,13 @@ class Pulling:
         wanted = Wanted(topics=topics, text="protobuf")
         looked = await self._streams.look(call.principal, wanted, is_live=False)
         answer = pb.GetPositionsResponse(cursor=token(looked, found))
+        ends = looked.found.ends.highs
         for topic in topics:
             own = {part: at for part, at in found.items() if part[0] == topic}
-            lag, lag_s = self._lag(own, looked)
-            is_hidden = looked.spec.style.hides_place
-            answer.topics.add(
-                topic=topic, lag_records=None if is_hidden else lag, lag_seconds=lag_s
-            )
+            behind = {part: ends[part] - at for part, at in own.items() if ends.get(part, 0) > at}
+            lag_s = await self._age_s({part: own[part] for part in behind})
+            lag = None if looked.spec.style.hides_place else sum(behind.values())
+            answer.topics.add(topic=topic, lag_records=lag, lag_seconds=lag_s)
         return answer
 
     async def member(
@@ -238,12 +238,12 @@ class Pulling:
         if not spec.style.hides_place:
             answer.lag_records = lag
         if lag and answer.records:
-            answer.lag_seconds = age_s(answer.records[-1])
+            answer.lag_seconds = age_s(answer.records[0])
 
-    def _lag(self, own: dict[Part, int], looked: Looked) -> tuple[int, float]:
-        ends = looked.found.ends.highs
-        lag = sum(max(0, ends.get(part, at) - at) for part, at in own.items())
-        return lag, 0.0
+    async def _age_s(self, behind: Mapping[Part, int]) -> float:
+        """Return how old the oldest record is that a group still owes itself."""
+        stamp = await self.leasing.oldest_ms(behind)
+        return 0.0 if stamp is None else max(0.0, round(clock.now().timestamp() - stamp / 1_000, 3))
 
 
 SpecOf = Callable[[], Spec]

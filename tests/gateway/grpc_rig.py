@@ -60,6 +60,12 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return once it says that it serves."""
+        self.launch()
+        serving = health_pb2.HealthCheckResponse.SERVING
+        wait_for(lambda: self.health() == serving, lambda: self.log.read_text()[-3_000:])
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
         command = [sys.executable, "manage.py", "rungrpc", "--port", str(self.port)]
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -70,8 +76,6 @@ class Server:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
-        serving = health_pb2.HealthCheckResponse.SERVING
-        wait_for(lambda: self.health() == serving, lambda: self.log.read_text()[-3_000:])
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -175,6 +179,11 @@ class Client:
             "Publish", pb.PublishRequest(topic=topic, records=records, **members)
         )
         return answer
+
+    def healths(self) -> Any:
+        """Return what the server says of its health, each time that it changes."""
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        return stub.Watch(health_pb2.HealthCheckRequest(), timeout=DEADLINE_S)
 
     def stream(self, method: str, requests: Iterable[Message]) -> "Talk":
         """Open a method that streams both ways."""
@@ -280,7 +289,8 @@ def stage_is_known(stage: Stage) -> None:
     def names() -> list[str]:
         client = Client(stage.server.target, stage.alice.key)
         try:
-            return [one.name for one in client.call("ListTopics", pb.ListTopicsRequest()).topics]
+            topics = client.call("ListTopics", pb.ListTopicsRequest()).topics
+            return [one.name for one in topics if one.can_read and one.can_write]
         except Failure as failure:
             return [str(failure)]
         finally:
