@@ -15,7 +15,8 @@ INTERRUPTED = 130
 
 def main() -> int:
     arguments = _parse()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Ctrl-C too: who was started in the background by a shell ignores it otherwise.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         return _dispatch(arguments)

