@@ -15,6 +15,7 @@ from subscriptions.models import StreamTicket
 from tests import factories
 from tests.api import json_of
 from tests.conftest import MakeTopic
+from tests.streams.reading import allow_many
 from tests.streams.web import DEADLINE_S, Stage, Web, running, staged, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
@@ -39,6 +40,7 @@ def second(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture
 def play(web: Web, topic: MakeTopic) -> Iterator[Stage]:
     with staged(web, topic) as made:
+        allow_many(made)
         yield made
 
 
