@@ -51,3 +51,16 @@ def test_connections_that_postgresql_ends_cost_nothing_but_a_moment(hub: Hub) ->
 
     doubles = sum(count - 1 for count in counts(receiver).values())
     assert doubles == 0
+
+
+def test_engines_start_and_deliver_while_redis_is_away(hub: Hub) -> None:
+    topic = hub.topic()
+    with Endpoint() as receiver:
+        endpoint, _ = hub.endpoint(receiver.url)
+        hub.subscribe(topic, endpoint)
+        hub.produce(topic, [b'{"id": 1}'])
+        hub.worker(engines=1, redis_url="redis://127.0.0.1:1/0")
+
+        [request] = receiver.wait_for(1)
+
+    assert json.loads(request.body)["data"] == {"id": 1}
