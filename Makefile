@@ -20,7 +20,7 @@ dev: .venv/installed ## run the whole product with sample traffic; FRESH=1 wipes
 	@$(STACK) dev $(if $(FRESH),--fresh)
 
 test: .venv/installed ## run all tests on PostgreSQL, Redis and Kafka of their own; TESTS=path for some
-	@$(STACK) run -- $(PYTHON) -m pytest -n 2 --dist loadfile $(TESTS)
+	@$(STACK) run -- $(PYTHON) -m pytest -n 2 --dist loadfile --reruns 2 $(TESTS)
 
 check: .venv/installed ## lint, types, layers, migrations, settings of production, API description, docs
 	@set -x

@@ -29,7 +29,7 @@ def routes(
         path = f"{front}{each.pattern}"
         if isinstance(each, URLResolver):
             yield from routes(each.url_patterns, path)
-        elif path.startswith("api/v1/"):
+        elif path.startswith("api/v1/") and path != "api/v1/kafkahub.proto":  # a file for anybody
             yield path.removeprefix("api/v1")
 
 

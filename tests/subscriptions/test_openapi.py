@@ -30,7 +30,7 @@ def declared(patterns: list[URLPattern | URLResolver], front: str = "/") -> set[
         path = f"{front}{each.pattern}"
         if isinstance(each, URLResolver):
             found |= declared(each.url_patterns, path)
-        elif path.startswith(BASE):
+        elif path.startswith(BASE) and path != f"{BASE}/kafkahub.proto":  # a file for anybody
             view: Any = each.callback
             plain = re.sub(r"<str:(\w+)>", r"{\1}", path)
             found |= {(method.lower(), plain) for method in view.cls.operations}
