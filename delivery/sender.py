@@ -17,7 +17,7 @@ from delivery.request import Login, Request
 from delivery.tokens import Tokens
 from delivery.transfers import OwnTransfers
 from kafkahub.config import Config
-from kafkahub.egress.curl import Answer, Pins, Profile, Timings, Transfer
+from kafkahub.egress.curl import Answer, Pins, Profile, Transfer, unsent
 from kafkahub.egress.fetch import fetch
 from kafkahub.egress.resolver import Resolution, Resolver
 from kafkahub.egress.urls import Target
@@ -170,7 +170,7 @@ class Sender:
             return
         target = self._target(request.url)
         if target is None:
-            self._source.land(request, _unsent("address_denied"), now)
+            self._source.land(request, unsent("address_denied"), now)
             return
         if target.address is not None:
             self._send(request, target, (target.address,))
@@ -208,7 +208,7 @@ class Sender:
             request, token = self._fetched.popleft()
             self._resolving -= 1
             if request.login is None or token is None:
-                self._source.land(request, _unsent("auth_failed"), now)
+                self._source.land(request, unsent("auth_failed"), now)
                 continue
             request.login.token = token
             self._begin(request, now)
@@ -224,7 +224,7 @@ class Sender:
         if resolution.fault is None:
             self._send(request, target, resolution.addresses)
         else:
-            self._source.land(request, _unsent(resolution.fault), time.monotonic())
+            self._source.land(request, unsent(resolution.fault), time.monotonic())
 
     def _send(self, request: Request, target: Target, addresses: tuple[str, ...]) -> None:
         if request.tls is not None:
@@ -350,11 +350,6 @@ class Sender:
 
 def _with_token(request: Request, login: Login) -> list[str]:
     return [*request.headers, f"authorization: Bearer {login.token}"]
-
-
-def _unsent(outcome: str) -> Answer:
-    """Return the answer of a request that was not sent."""
-    return Answer(0, outcome, (), b"", None, Timings(0, 0, 0, 0, 0), is_reused=False, duration_us=0)
 
 
 def _bits(events: int) -> int:
