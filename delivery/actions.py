@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 
 from delivery import parking
 from delivery.attempts import possible_ms
-from delivery.identity import base62
 from delivery.ledger import TEST_PREFIX
 from delivery.models import ParkedDelivery, PartitionPosition
 from delivery.reread import Remade, remake
@@ -21,6 +20,7 @@ from kafkahub.kafka import envelope
 from kafkahub.kafka.record import Position, Record
 from subscriptions import audit
 from subscriptions.audit import Actor, Subject, Verb
+from subscriptions.identity import base62
 from subscriptions.models import AuditEvent, Endpoint, Grant, Subscription, Topic
 
 State = ParkedDelivery.State

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from delivery import identity, request
+from delivery import request
 from delivery.ledger import ParkedRow
 from delivery.request import LaneForm
+from subscriptions import identity
 from subscriptions.live import Snapshot
 
 

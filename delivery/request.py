@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from delivery import signatures
-from delivery.identity import Identity
 from delivery.lanes import Delivery
 from kafkahub import signing
 from kafkahub.certificates import ClientTls
@@ -17,6 +16,7 @@ from kafkahub.egress.curl import TRANSPORT_HEADERS
 from kafkahub.kafka import envelope
 from kafkahub.kafka.record import Record
 from subscriptions.credentials import OAuth2
+from subscriptions.identity import Identity
 from subscriptions.live import LiveSubscription, LiveTopic
 
 RECORD_ID = "record"

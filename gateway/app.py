@@ -23,6 +23,7 @@ from gateway.http import Origins, Porter, Receive, Scope, Send
 from gateway.hub.fanout import Hub, Limits
 from gateway.hub.groups import Frames
 from gateway.produce import HandOver, Writer
+from gateway.record_ids import RecordIds
 from gateway.register import Register
 from gateway.rest import door as rest
 from gateway.rest.build import Rest
@@ -32,14 +33,13 @@ from gateway.tickets import TicketDesk
 from gateway.tolls import Tolls
 from gateway.topology import Topology
 from gateway.websocket import PATHS, Doorstep, SocketDoor
-from kafkahub import config, crypto
+from kafkahub import crypto
 from kafkahub.config import Config
 from kafkahub.errors import HubError, Unavailable
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options, producer_options, reader_options
 from kafkahub.kafka.producer import Producer
 from kafkahub.kafka.reader import Reader
-from kafkahub.kafka.record import Record
 from kafkahub.limits.limiter import Limiter
 from subscriptions.authentication import standing
 from subscriptions.live import Snapshot
@@ -78,10 +78,12 @@ class Gateway:
         self._pool = ThreadPoolExecutor(AUTHENTICATION_THREADS, thread_name_prefix="authentication")
         self._keeper = SnapshotKeeper(load, listen_dsn(), self._on_snapshot)
         tolls = Tolls(limiter, process_usage())
-        frames = Frames(settings.base_url, record_id)
-        self.hub = Hub(self._make_reader, frames, _limits(settings), tolls.sent)
         admin = Admin(admin_options(settings))
         self.topology = Topology(admin)
+        id_key = crypto.parse_key(settings.id_key.get_secret_value())
+        self.record_ids = RecordIds(id_key, lambda: self.topology.known_cluster)
+        frames = Frames(settings.base_url, self.record_ids.of)
+        self.hub = Hub(self._make_reader, frames, _limits(settings), tolls.sent)
         self.writer = Writer(lambda: self._keeper.current, self._make_producer, admin)
         ring = crypto.parse_ring(settings.encryption_keys.get_secret_value())
         self.streams = Streams(self.hub, lambda: self._keeper.current, self.topology, ring)
@@ -119,7 +121,7 @@ class Gateway:
             limiter=limiter,
             make_reader=self._make_reader,
             ring=ring,
-            record_id=record_id,
+            record_id=self.record_ids.of,
             is_draining=lambda: self.hub.is_draining,
         )
         self._signals = Signals(self.drain, settings.stream_drain)
@@ -239,13 +241,6 @@ class Gateway:
 def build(settings: Config, limiter: Limiter, on_drain: Callable[[], None]) -> Gateway:
     """Return the gateway of this process; ``on_drain`` is told when it begins to end."""
     return Gateway(settings, limiter, on_drain)
-
-
-def record_id(record: Record, partner: str) -> str:
-    """Return the id by which a partner of a filtered grant drops copies of a record."""
-    place = f"{record.topic}|{record.partition}|{record.offset}|{partner}"
-    key = crypto.parse_key(config.load().id_key.get_secret_value())
-    return "evt_" + crypto.digest(key, place.encode()).hex()
 
 
 def _limits(settings: Config) -> Limits:

@@ -106,9 +106,9 @@ class Process:
         )
         consumers = Consumers(reads, gateway.topology, run)
         leasing = Leasing(reads, gateway.topology, consumers, run, received.received)
-        pulling = Pulling(front, gateway.streams, gateway.topology, leasing, app.record_id)
+        pulling = Pulling(front, gateway.streams, gateway.topology, leasing, gateway.record_ids.of)
         grouped = Grouped(parts, pulling)
-        bounded = Bounded(parts, reads, app.record_id)
+        bounded = Bounded(parts, reads, gateway.record_ids.of)
         once = Once(gateway.writer, reads, gateway.topology, run)
         return Services(
             front=front,

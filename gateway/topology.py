@@ -95,6 +95,11 @@ class Topology:
         """Return Kafka's own cluster id."""
         return await self._ask(self._ids, "", lambda: self._questions.cluster_id(ASK_S))
 
+    @property
+    def known_cluster(self) -> str:
+        """The cluster id for those who cannot wait; somebody has asked ``cluster`` before them."""
+        return self._ids.known[""][0]
+
     async def epoch(self, topic: str) -> str:
         """Return what tells a topic from a later one of its name; ``""`` where nothing does."""
         return await self._ask(self._ids, topic, lambda: self._epoch(topic))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.identity import base62, deliveries, records
+from subscriptions.identity import base62, deliveries, records
 
 KEY = bytes(range(0x40, 0x60))
 CLUSTER = "Qx2rD9aBTnWmK3vJ7yL1eg"
