@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 from gateway.consumers import Consumers
 from gateway.frames import Gap
-from gateway.hub.audience import Place, Spec, Tokens, shown
+from gateway.hub.audience import Spec, shown
 from gateway.hub.groups import gap_of
 from gateway.hub.log import Part
+from gateway.hub.place import Place, Tokens
 from gateway.hub.reads import Bounds, Haul, Reads, size_of
 from gateway.receipts import Run
 from gateway.starts import Found

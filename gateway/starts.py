@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from gateway.frames import Gap
+from gateway.hub.commands import LATEST
 from gateway.hub.log import Part
-from gateway.hub.reading import LATEST
 from gateway.hub.seats import Ends
 from kafkahub import clock
 from kafkahub.errors import Fault, Invalid, NotSupportedByCluster

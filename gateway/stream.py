@@ -14,9 +14,10 @@ import msgspec
 import structlog
 
 from gateway.frames import Door, Format, Gap, Style, Text
-from gateway.hub.audience import Place, Spec, Tokens
+from gateway.hub.audience import Spec
 from gateway.hub.connections import Connection, Listener, Seat, ending
 from gateway.hub.fanout import Hub
+from gateway.hub.place import Place, Tokens
 from gateway.starts import Asks, Finder, Found, Latest, Spots, Start
 from kafkahub import clock
 from kafkahub.crypto import KeyRing

@@ -6,8 +6,8 @@ import msgspec
 
 from gateway.asked import read_start
 from gateway.flow import Flow
-from gateway.hub.audience import Write
 from gateway.hub.connections import Listener
+from gateway.hub.tape import Write
 from gateway.messages import Subscribe, format_of
 from gateway.query import MAX_FILTER_BYTES
 from gateway.stream import Wanted

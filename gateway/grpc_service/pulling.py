@@ -12,9 +12,10 @@ from gateway.grpc_service import faults
 from gateway.grpc_service.asked import seconds_of, start_of, wanted_of, wrong
 from gateway.grpc_service.door import gap_of
 from gateway.grpc_service.front import Call, Front
-from gateway.hub.audience import Place, Spec
+from gateway.hub.audience import Spec
 from gateway.hub.groups import RecordId
 from gateway.hub.log import Part
+from gateway.hub.place import Place
 from gateway.hub.reads import Bounds, size_of
 from gateway.leasing import Given, Leasing, Member, place_of
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb

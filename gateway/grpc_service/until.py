@@ -11,10 +11,11 @@ from gateway.grpc_service.front import Call
 from gateway.grpc_service.pulling import now_ms
 from gateway.grpc_service.reading import BYTES, RECORDS, WAIT_S, Reading, hear
 from gateway.grpc_service.streams import DOOR, Parts
-from gateway.hub.audience import Place, shown
+from gateway.hub.audience import shown
 from gateway.hub.connections import ending
 from gateway.hub.groups import RecordId, gap_of
 from gateway.hub.log import Part
+from gateway.hub.place import Place
 from gateway.hub.reads import Haul, Reads, size_of
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from gateway.stream import Looked, Wanted

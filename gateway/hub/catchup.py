@@ -10,9 +10,11 @@ import structlog
 
 from gateway import metrics
 from gateway.frames import Gap
-from gateway.hub.audience import Place, Spec, Tape, Tokens
+from gateway.hub.audience import Spec
 from gateway.hub.groups import Frames, Group, batches_of, gap_of
 from gateway.hub.log import Entry, Part, SharedLog
+from gateway.hub.place import Place, Tokens
+from gateway.hub.tape import Tape
 from kafkahub import clock
 from kafkahub.kafka.faults import ConsumerBroken, OutOfRange
 from kafkahub.kafka.reader import Reader

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from gateway.frames import RULES, Action, Door, Message
-from gateway.hub.audience import Place, Spec, Tape, Tokens, Write
+from gateway.hub.audience import Spec
+from gateway.hub.place import Place, Tokens
 from gateway.hub.tabs import Tab
+from gateway.hub.tape import Tape, Write
 from kafkahub import ids
 from subscriptions.grants import Principal
 

@@ -16,11 +16,13 @@ import structlog
 
 from gateway import metrics
 from gateway.frames import Beat, Message, State
-from gateway.hub.audience import Place, Spec, Tokens
+from gateway.hub.audience import Spec
 from gateway.hub.catchup import Catchup
+from gateway.hub.commands import Grow
 from gateway.hub.connections import Connection, Connections, Ending, Listener, Seat, ending
 from gateway.hub.groups import Frames, News
-from gateway.hub.reading import Grow, Reading
+from gateway.hub.place import Place, Tokens
+from gateway.hub.reading import Reading
 from gateway.hub.seats import NO_ENDS, Ends, Seats
 from gateway.hub.tabs import Charge, Tab, Tabs, free
 from gateway.hub.writing import Writer

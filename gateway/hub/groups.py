@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.frames import Gap, frame
-from gateway.hub.audience import FRAME_BYTES, Batch, Place, Spec, Tape, cut, shown
+from gateway.hub.audience import FRAME_BYTES, Spec, cut, shown
 from gateway.hub.log import Entry, SharedLog
+from gateway.hub.place import Place
+from gateway.hub.tape import Batch, Tape
 from kafkahub import clock
 from kafkahub.kafka.record import Record
 from subscriptions.filters.view import View

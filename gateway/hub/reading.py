@@ -3,16 +3,18 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from gateway import metrics
-from gateway.frames import Gap
-from gateway.hub.audience import Place, Spec, Tape, Tokens, view_of
-from gateway.hub.groups import Frames, Group, News, batches_of, gap_of
+from gateway.hub.audience import Spec, view_of
+from gateway.hub.commands import LATEST, Ask, Command, Grow, Leave, Lose, Refused
+from gateway.hub.groups import Frames, Group, News, gap_of
 from gateway.hub.log import Entry, Part, SharedLog
+from gateway.hub.place import Place
+from gateway.hub.seating import Seating
+from gateway.hub.tape import Tape
 from kafkahub import clock
 from kafkahub.kafka.faults import ConsumerBroken, KafkaUnavailable, Kind, OutOfRange, UnknownTopic
 from kafkahub.kafka.reader import Reader
@@ -27,85 +29,11 @@ WARM_RECORDS = 10_000
 """A topic joins at the asking cursor when it is at most so far back."""
 COLD_RECORDS = 1_000
 """Otherwise so far before its end: clients that return after a restart find a warm log."""
-SLICE_BYTES = 1024 * 1024
-"""Bytes that are taken from the log for one listener at once."""
-LATEST = -1
-"""Offset that stands for "where the hub reads now"."""
 MAX_AUDIENCES = 2_000
-AHEAD_S = 5.0
-"""How long a cursor may be ahead of what this process has read: another one was quicker."""
 PROBE_EVERY_S = 2.0
 PROBE_S = 1.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A listener wants to be seated on a tape.
-
-    offsets  where it stands; ``LATEST`` for "now"
-    ends     end of each partition as Kafka told, for topics that are not read yet
-    lows     first offset of each partition, likewise
-    reply    called in the reading thread with the answer
-    """
-
-    spec: Spec
-    tokens: Tokens
-    offsets: Mapping[Part, int]
-    time_ms: int
-    lows: Mapping[Part, int]
-    ends: Mapping[Part, int]
-    reply: "Callable[[Seated | Behind | Refused], None]"
-    asked_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Seated:
-    """It may read on from there.
-
-    place  where it stands, with ``LATEST`` resolved
-    live   the tape of its audience, where ``tape`` leads in the end
-    """
-
-    tape: Tape
-    seq: int
-    place: Place
-    live: Tape
-
-
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """The log does not reach back so far; Kafka must be read from ``start`` up to ``target``."""
-
-    start: Place
-    target: Place
-    then: tuple[Tape, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """There is no seat: too many audiences, or a cursor that stayed ahead."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Nobody listens to this audience any more."""
-
-    spec: Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Grow:
-    """A topic has partitions up to this number now; new ones are read from their first record."""
-
-    topic: str
-    partitions: int
-
-
-Command = Ask | Leave | Grow
 
 
 class Reading:
@@ -113,9 +41,9 @@ class Reading:
 
     Runs   one thread between ``start`` and ``stop``
     Owns   the Kafka reader, the shared log, and the groups; nobody else touches them
-    Takes  commands through ``ask``, ``leave`` and ``grow``; they wait for the read under way
-    Gives  ``on_news``, once a read that brought something; ``on_lost`` when a topic's offsets went
-           back, so that its listeners must begin anew. Both are called in the thread
+    Takes  commands, which wait for the read under way
+    Gives  ``on_news``, once a read that brought something; ``on_lost`` when a topic's offsets mean
+           other records, so that its listeners must begin anew. Both are called in the thread
     Ends   ``stop``
     """
 
@@ -136,10 +64,10 @@ class Reading:
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         self._stopping = threading.Event()
         self._log = SharedLog(log_bytes)
+        self._seating = Seating(frames, self._log)
         self._groups: dict[Spec, Group] = {}
         self._by_topic: dict[str, list[Group]] = {}
         self._newest: dict[str, int] = {}
-        self._ahead: list[Ask] = []
         self._out: list[OutOfRange] = []
         self._number = 0
         self._reader: Reader | None = None
@@ -192,8 +120,8 @@ class Reading:
         if records:
             self._log.shorten()
             metrics.log_bytes.set(self._log.bytes())
-        if self._ahead:
-            self._retry(read_s)
+        for ask in self._seating.waiting(read_s):
+            self._seat(ask)
 
     def _obey(self) -> None:
         is_idle = not self._log.parts
@@ -212,6 +140,8 @@ class Reading:
                     self._drop([spec])
                 case Grow(topic, partitions):
                     self._grow(topic, partitions)
+                case Lose(topic):
+                    self._lose(topic)
 
     def _take(self, records: Sequence[Record]) -> None:
         """Put records into the log and before every audience of their topic: the hot loop."""
@@ -276,57 +206,7 @@ class Reading:
         # A partition that came meanwhile is newer than the listener: from its first record.
         for part in group.place.offsets.keys() - wanted.keys():
             wanted[part] = self._log.parts[part].begin
-        self._answer(ask, group, wanted)
-
-    def _answer(self, ask: Ask, group: Group, wanted: Mapping[Part, int]) -> None:
-        here = group.place
-        if wanted == here.offsets:
-            start = Place(wanted, ask.time_ms)
-            ask.reply(Seated(group.tape, group.next_seq, start, group.tape))
-        elif any(offset > here.offsets[part] for part, offset in wanted.items()):
-            self._ahead.append(ask)
-        elif self._log.covers(wanted, wanted):
-            ask.reply(self._slice(ask, group, Place(wanted, ask.time_ms)))
-        else:
-            start = Place(wanted, ask.time_ms)
-            ask.reply(Behind(start, here, (group.tape, group.next_seq)))
-
-    def _slice(self, ask: Ask, group: Group, start: Place) -> Seated:
-        """Return a tape of what the log has between a place and now, up to ``SLICE_BYTES``."""
-        found = [
-            entry
-            for part, offset in start.offsets.items()
-            for entry in self._log.parts[part].between(offset, group.place.offsets[part])
-        ]
-        found.sort(key=lambda entry: entry.number)  # as they were read, so that no topic starves
-        taken = list(within(found, SLICE_BYTES))
-        is_whole = len(taken) == len(found)
-        end = group.place if is_whole else start.after(taken)
-        then = (group.tape, group.next_seq) if is_whole else None
-        tape = Tape(end, ask.tokens, is_live=False, then=then)
-        tape.extend(
-            batches_of(
-                self._frame_all(taken, group), ask.spec, start, end, read_s=time.monotonic()
-            ),
-            end,
-        )
-        return Seated(tape, 0, start, group.tape)
-
-    def _frame_all(self, entries: Iterable[Entry], group: Group) -> list[Entry | Gap]:
-        scratch = Group(group.spec, group.tape, self._frames, self._log)
-        now_ms = int(clock.now().timestamp() * 1000)
-        for entry in entries:
-            scratch.take(entry, None, now_ms)
-        return scratch.waiting()
-
-    def _retry(self, now_s: float) -> None:
-        """Seat those whose cursor was ahead of this process."""
-        waiting, self._ahead = self._ahead, []
-        for ask in waiting:
-            if now_s - ask.asked_s > AHEAD_S:
-                ask.reply(Refused("unavailable"))
-            else:
-                self._seat(ask)
+        self._seating.answer(ask, group, wanted)
 
     def _form(self, ask: Ask) -> Group:
         """Make the audience of a listener, and read its topics from here on."""
@@ -402,14 +282,18 @@ class Reading:
         if part not in self._log.parts or self._reader is None:
             return
         if found.offset > found.high:
-            self._drop([group.spec for group in self._by_topic[found.topic]])
-            self._on_lost(found.topic)
+            self._lose(found.topic)
             return
         gap = gap_of(*part, found.offset, found.low - found.offset, "retention")
         self._log.parts[part].restart(found.low)
         self._reader.seek(Position(*part, found.low))
         for group in self._by_topic[found.topic]:
             group.miss(gap)
+
+    def _lose(self, topic: str) -> None:
+        """Give up a topic whose offsets mean other records now; its listeners begin anew."""
+        self._drop([group.spec for group in self._by_topic.get(topic, ())])
+        self._on_lost(topic)
 
     def _note_error(self, kind: Kind, topic: str | None, partition: int | None, text: str) -> None:
         log.warning("hub.troubled", kind=kind, topic=topic, partition=partition, reason=text)
@@ -434,16 +318,6 @@ class Reading:
             self._reader.close()
         self._reader = None
         self._assign(places)
-
-
-def within(entries: Iterable[Entry], max_bytes: int) -> Iterable[Entry]:
-    """Yield entries up to some bytes, at least one."""
-    size = 0
-    for entry in entries:
-        size += entry.size
-        yield entry
-        if size > max_bytes:
-            return
 
 
 def _start(ask: Ask, part: Part, end: int) -> int:

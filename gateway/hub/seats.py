@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from gateway.hub.audience import Place, Spec, Tape, Tokens
+from gateway.hub.audience import Spec
 from gateway.hub.catchup import Job, TooManyJobs
+from gateway.hub.commands import Ask, Behind, Leave, Refused, Seated
 from gateway.hub.connections import Seat
 from gateway.hub.log import Part
-from gateway.hub.reading import Ask, Behind, Leave, Refused, Seated
+from gateway.hub.place import Place, Tokens
+from gateway.hub.tape import Tape
 from kafkahub.errors import Overloaded, Unavailable
 
 LINGER_S = 30.0

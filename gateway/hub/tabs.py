@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
-from gateway.hub.audience import Spec, Write
+from gateway.hub.audience import Spec
+from gateway.hub.tape import Write
 from subscriptions.grants import Principal
 
 ENOUGH_RECORDS = 500

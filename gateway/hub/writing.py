@@ -13,10 +13,10 @@ import structlog
 
 from gateway import metrics
 from gateway.frames import Message, body_message
-from gateway.hub.audience import WRITE_BYTES, Tape, Write
 from gateway.hub.connections import Connection, Ending, Listener, ending
 from gateway.hub.seats import Spawn
 from gateway.hub.tabs import Tab, put
+from gateway.hub.tape import WRITE_BYTES, Tape, Write
 
 MAX_TICK_S = 0.05
 """Longest time between two flushes: with many listeners more records are joined into a write."""

@@ -8,8 +8,8 @@ import msgspec
 
 from gateway import objects
 from gateway.frames import Gap, gap_members
-from gateway.hub.audience import Place, Tokens
 from gateway.hub.log import Part
+from gateway.hub.place import Place, Tokens
 from gateway.rest.call import Call
 from gateway.rest.native_asked import EVENTS_TYPE, JSON_TYPE, NDJSON_TYPE, Asked
 from gateway.rest.parts import Parts

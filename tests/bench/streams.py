@@ -113,19 +113,21 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def prepare() -> Source:
-    """Make a topic, and a partner with a key that may have as many streams as it likes."""
+    """Make a topic, and a partner whose key meets no limit."""
     from kafkahub import config  # noqa: PLC0415
     from kafkahub.kafka.admin import Admin  # noqa: PLC0415
     from kafkahub.kafka.options import admin_options, producer_options  # noqa: PLC0415
     from kafkahub.kafka.producer import Producer  # noqa: PLC0415
+    from kafkahub.limits.policies import POLICIES  # noqa: PLC0415
     from subscriptions import models  # noqa: PLC0415
     from tests import factories  # noqa: PLC0415
 
     topic = f"bench-streams-{os.getpid()}-{int(time.time())}"
     Admin(admin_options(config.load())).create_topic(topic, PARTITIONS)
     many = {"open-streams": {"burst": 1_000_000}}
+    wide = {policy: {"per_s": 1e9, "burst": 1e9} for policy in POLICIES}
     plan = models.Plan.objects.create(
-        name=topic, rules={"key": many, "partner": many, "address": many}
+        name=topic, rules={"key": many | wide, "partner": many, "address": many}
     )
     partner = models.Partner.objects.create(name=f"Bench {topic}", plan=plan)
     factories.topic(topic)

@@ -1,8 +1,10 @@
 """Values that tests of streams need."""
 
 from gateway.frames import Style
-from gateway.hub.audience import Batch, Place, Spec, Tokens
+from gateway.hub.audience import Spec
 from gateway.hub.log import Entry
+from gateway.hub.place import Place, Tokens
+from gateway.hub.tape import Batch
 from kafkahub.kafka.record import Record
 from subscriptions.cursor import NO_EPOCH, tag
 from subscriptions.filters.closures import compile_filter

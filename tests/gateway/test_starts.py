@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.hub.reading import LATEST
+from gateway.hub.commands import LATEST
 from gateway.starts import Earliest, Finder, Found, Last, Latest, Since, Spots, Start
 from kafkahub.errors import Invalid, NotSupportedByCluster
 from kafkahub.kafka.faults import NoAdminApi

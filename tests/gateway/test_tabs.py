@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import replace
 
 from gateway.frames import Sse
-from gateway.hub.audience import Batch, Place, Tape, Tokens, Write
 from gateway.hub.log import Entry
+from gateway.hub.place import Place, Tokens
 from gateway.hub.tabs import ENOUGH_BYTES, ENOUGH_RECORDS, Tab, Tabs, put
+from gateway.hub.tape import Batch, Tape, Write
 from kafkahub.kafka.record import Record
 from kafkahub.limits import policies
 from subscriptions.cursor import NO_EPOCH, tag
