@@ -32,6 +32,12 @@ class PartitionPosition(models.Model):
     checkpoint = models.BigIntegerField(
         default=0, help_text="Number of the last checkpoint that wrote here."
     )
+    topic_id = models.CharField(
+        max_length=40,
+        blank=True,
+        db_default="",
+        help_text="Kafka's id of the topic; empty where it gives none.",
+    )
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -64,6 +70,7 @@ class ParkedDelivery(models.Model):
         TOO_LARGE = "too_large"
         RESEND = "resend"
         TEST = "test"
+        GAP = "gap"
 
     id = models.CharField(primary_key=True, max_length=40, help_text="The webhook-id.")
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="parked")
@@ -130,6 +137,7 @@ class ParkedDelivery(models.Model):
             models.Index(
                 fields=["topic", "partition"], condition=Q(state="discarded"), name="parked_marks"
             ),
+            models.Index(fields=["id"], condition=Q(reason="gap"), name="parked_gaps"),
         ]
 
     @property
@@ -140,6 +148,82 @@ class ParkedDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id} {self.state}"
+
+
+class DeliveryGap(models.Model):
+    """Offsets of one lane that will never come, and why.
+
+    Written with the lane's new position in one transaction; the audit row and the notice follow
+    from the row, see ``announced_at``.
+    """
+
+    class Reason(models.TextChoices):
+        RETENTION = "retention"
+        TRUNCATED = "truncated"
+        RECREATED = "recreated"
+        FOREIGN_CLUSTER = "foreign_cluster"
+        SKIPPED = "skipped"
+
+    PREFIX: ClassVar[str] = "ntc"
+
+    id = models.CharField(
+        primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "ntc")
+    )
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="gaps")
+    topic = models.CharField(max_length=249)
+    partition = models.IntegerField()
+    generation = models.IntegerField(default=1)
+    from_offset = models.BigIntegerField(help_text="First offset that is missing.")
+    to_offset = models.BigIntegerField(
+        null=True,
+        help_text="First one after the gap; null where the old log's end was never seen.",
+    )
+    reason = models.CharField(max_length=16, choices=Reason.choices)
+    delivery = models.CharField(
+        max_length=40,
+        blank=True,
+        db_default="",
+        help_text="The webhook-id that told the subscription of it.",
+    )
+    replay = models.CharField(
+        max_length=40, blank=True, db_default="", help_text="The replay that met it."
+    )
+    found_at = models.DateTimeField(db_default=Now())
+    announced_at = models.DateTimeField(null=True, help_text="When the audit row was written.")
+
+    class Meta:
+        db_table = "delivery_gap"
+        ordering = ["-found_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "subscription",
+                    "topic",
+                    "partition",
+                    "generation",
+                    "from_offset",
+                    "replay",
+                ],
+                name="delivery_gap_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["delivery"], condition=~Q(delivery=""), name="gap_of_delivery"),
+            models.Index(fields=["replay"], condition=~Q(replay=""), name="gap_of_replay"),
+            models.Index(
+                fields=["found_at"],
+                condition=Q(announced_at__isnull=True),
+                name="gap_to_announce",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}] {self.from_offset} to {self.to_offset}"
+
+    @property
+    def lost(self) -> int | None:
+        """Return how many offsets are missing; None while the end is not known."""
+        return None if self.to_offset is None else self.to_offset - self.from_offset
 
 
 class DeliveryAttempt(models.Model):

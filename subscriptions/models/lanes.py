@@ -28,6 +28,8 @@ class LanePosition(models.Model):
         THROTTLED = "throttled"
         PARKED_FULL = "parked_full"
         SUBSCRIPTION = "subscription"
+        RECREATED = "recreated"
+        SEEK = "seek"
 
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="lanes")
     topic = models.CharField(max_length=249)
@@ -42,6 +44,11 @@ class LanePosition(models.Model):
     )
     since = models.DateTimeField(
         db_default=Now(), help_text="Start of this pass: last seek or start."
+    )
+    seeks = models.IntegerField(
+        db_default=0,
+        help_text="Rises when a person moves the lane: an engine that moves an older one writes"
+        " nothing.",
     )
     updated_at = models.DateTimeField(db_default=Now())
 
