@@ -239,6 +239,14 @@ class Config(BaseModel):
         2, ge=1, le=16, description="Kafka readers of a web process for streams that are behind."
     )
 
+    mail_url: SecretStr | None = Field(
+        None,
+        description="Mail server, `smtp://user:password@host:587` or `smtps://…`; without, no mail.",
+    )
+    mail_from: str = Field(
+        "KafkaHub <kafkahub@localhost>", description="Sender of the mails to partners."
+    )
+
     metrics_port: int = Field(
         0,
         ge=0,

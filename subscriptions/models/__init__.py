@@ -4,6 +4,7 @@ from subscriptions.models.audit import AuditEvent
 from subscriptions.models.clients import Issuer, OAuthClient, TokenSubject
 from subscriptions.models.endpoints import Endpoint, SigningSecret
 from subscriptions.models.lanes import LanePosition
+from subscriptions.models.notices import Episode, Notice
 from subscriptions.models.operations import IdempotencyKey, UsageHour
 from subscriptions.models.partners import ApiKey, Partner
 from subscriptions.models.plans import Plan
@@ -25,10 +26,12 @@ __all__ = [
     "ApiKey",
     "AuditEvent",
     "Endpoint",
+    "Episode",
     "Grant",
     "IdempotencyKey",
     "Issuer",
     "LanePosition",
+    "Notice",
     "OAuthClient",
     "Partner",
     "Plan",

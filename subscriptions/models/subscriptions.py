@@ -25,15 +25,19 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
     def webhooks(self) -> Self:
         """Return those that are sent to endpoints; pull groups come for their records."""
-        return self.filter(mode=Subscription.Mode.WEBHOOK)
+        return self.exclude(mode=Subscription.Mode.PULL)
 
 
 class Subscription(models.Model):
-    """Records of some topics that pass a filter: owed to an endpoint, or pulled by a group."""
+    """Records of some topics that pass a filter: owed to an endpoint, or pulled by a group.
+
+    One of notices has no topics: it is sent what its partner is told.
+    """
 
     class Mode(models.TextChoices):
         WEBHOOK = "webhook"
         PULL = "pull"
+        NOTICES = "notices"
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -91,7 +95,7 @@ class Subscription(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(mode="pull", endpoint__isnull=True)
-                | Q(mode="webhook", endpoint__isnull=False),
+                | Q(mode__in=["webhook", "notices"], endpoint__isnull=False),
                 name="subscription_mode",
             )
         ]
