@@ -52,6 +52,8 @@ def needs_body(row: ParkedDelivery, grant_version: int | None) -> bool:
 
     grant_version  of the grant now; None when it has ended
     """
+    if row.is_notice:
+        return False
     return row.body is None or row.grant_version != grant_version
 
 

@@ -297,4 +297,6 @@ def _kind(sent: Request) -> str:
         return "first" if delivery.sends == 1 else "retry"
     if due.id.startswith(TEST_PREFIX):
         return "test"
-    return "manual" if due.reason == "resend" else "retry"
+    if due.reason == "resend":
+        return "manual"
+    return "first" if delivery.sends == 1 else "retry"

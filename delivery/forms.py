@@ -6,7 +6,7 @@ from delivery import request
 from delivery.ledger import ParkedRow
 from delivery.request import LaneForm
 from subscriptions import identity
-from subscriptions.live import Snapshot
+from subscriptions.live import NOTICES, NOTICES_TOPIC, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Naming:
     ) -> LaneForm | None:
         """Return the form of one lane; None when the snapshot does not know it any more."""
         live = snapshot.subscriptions.get(subscription)
-        settings = snapshot.topics.get(topic)
+        settings = NOTICES_TOPIC if topic == NOTICES else snapshot.topics.get(topic)
         if live is None or settings is None:
             return None
         return request.form(

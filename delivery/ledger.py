@@ -195,7 +195,8 @@ RETURNING p.id
 BURY = """
 UPDATE parked_delivery p
    SET state = 'dead', claimed_by = NULL, lease_until = NULL, reason = r.reason,
-       next_attempt_at = NULL, expires_at = now() + make_interval(days => %(kept_days)s),
+       announced_at = NULL, next_attempt_at = NULL,
+       expires_at = now() + make_interval(days => %(kept_days)s),
        last_outcome = r.outcome, last_status = r.status, attempts = r.attempts, sends = r.sends
   FROM unnest(%(id)s::text[], %(reason)s::text[], %(outcome)s::text[], %(status)s::int[],
               %(attempts)s::int[], %(sends)s::int[])

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from delivery import sealing
 from kafkahub import ids
 from kafkahub.fields import EncryptedField
+from subscriptions.live import NOTICES
 from subscriptions.models import Subscription
 
 
@@ -71,6 +72,7 @@ class ParkedDelivery(models.Model):
         RESEND = "resend"
         TEST = "test"
         GAP = "gap"
+        NOTICE = "notice"
 
     id = models.CharField(primary_key=True, max_length=40, help_text="The webhook-id.")
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="parked")
@@ -101,6 +103,9 @@ class ParkedDelivery(models.Model):
     claimed_by = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True, help_text="When a dead letter is purged.")
+    announced_at = models.DateTimeField(
+        null=True, help_text="When the partner was told that it is dead."
+    )
 
     class Meta:
         db_table = "parked_delivery"
@@ -138,7 +143,17 @@ class ParkedDelivery(models.Model):
                 fields=["topic", "partition"], condition=Q(state="discarded"), name="parked_marks"
             ),
             models.Index(fields=["id"], condition=Q(reason="gap"), name="parked_gaps"),
+            models.Index(
+                fields=["id"],
+                condition=Q(state="dead", announced_at=None),
+                name="parked_unannounced",
+            ),
         ]
+
+    @property
+    def is_notice(self) -> bool:
+        """Whether it is a notice, which Kafka does not have: its body is all there is of it."""
+        return self.topic == NOTICES
 
     @property
     def content(self) -> bytes | None:

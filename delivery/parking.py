@@ -53,7 +53,8 @@ UPDATE parked_delivery
 RETURNING id
 """  # the primary key
 
-# A lane without a row stands at the floor, and without a floor nobody reads the partition yet.
+# What never was in Kafka, a notice, is not read again. A lane without a row stands at the floor,
+# and without a floor nobody reads the partition yet.
 SWEEP_MARKS = """
 DELETE FROM parked_delivery WHERE id IN (
     SELECT d.id FROM parked_delivery d
@@ -61,8 +62,9 @@ DELETE FROM parked_delivery WHERE id IN (
             AND l.topic = d.topic AND l.partition = d.partition
       LEFT JOIN partition_position p ON p.topic = d.topic AND p.partition = d.partition
      WHERE d.state = 'discarded'
-       AND d."offset" < CASE WHEN l.state IN ('behind', 'paused') THEN l.next_offset
-                             ELSE greatest(l.next_offset, p.next_offset) END
+       AND (d.partition < 0
+            OR d."offset" < CASE WHEN l.state IN ('behind', 'paused') THEN l.next_offset
+                                 ELSE greatest(l.next_offset, p.next_offset) END)
      LIMIT %(limit)s)
 """  # parked_marks, lane_position_once, partition_position_once
 

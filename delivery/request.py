@@ -119,7 +119,7 @@ def form(
     lines = (
         *TRANSPORT_HEADERS,
         f"kafkahub-subscription: {subscription.id}",
-        f"kafkahub-topic: {topic.name}",
+        *((f"kafkahub-topic: {topic.name}",) if topic.name else ()),  # a notice has none
         *(f"{name}: {value}" for name, value in subscription.endpoint.headers),
     )
     return LaneForm(subscription, topic, partition, generation, deliveries, records, shape, lines)

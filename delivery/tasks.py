@@ -8,7 +8,7 @@ from celery import shared_task
 from django.db import connection
 from psycopg.errors import LockNotAvailable
 
-from delivery import parking, partitions
+from delivery import notices, parking, partitions
 from kafkahub import config
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
@@ -48,6 +48,14 @@ def expire_dead_letters(rows_per_slice: int = ROWS_PER_SLICE) -> None:
         if sum(gone.rows for gone in expired) < rows_per_slice:
             return
         failpoint("job.mid_slice")
+
+
+@shared_task
+def send_notices() -> None:
+    """Hand new notices to the subscriptions of notices, as rows that are due now."""
+    with alone("delivery.notices") as mine:
+        if mine:
+            notices.hand_out(ROWS_PER_SLICE)
 
 
 @shared_task

@@ -96,6 +96,9 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "access-tokens": _every(86_400, "subscriptions.tasks.expire_access_tokens"),
     "produce-receipts": _every(3_600, "subscriptions.tasks.expire_receipts"),
     "pull-instances": _every(30, "subscriptions.tasks.expire_instances"),
+    "notices": _every(5, "delivery.tasks.send_notices"),
+    "mails": _every(30, "subscriptions.tasks.mail_notices"),
+    "old-notices": _every(3_600, "subscriptions.tasks.expire_notices"),
     "sessions": _every(3_600, "subscriptions.tasks.expire_sessions"),
     "audit-head": _every(3_600, "subscriptions.tasks.write_audit_head"),
 }

@@ -241,7 +241,7 @@ class Config(BaseModel):
 
     mail_url: SecretStr | None = Field(
         None,
-        description="Mail server, `smtp://user:password@host:587` or `smtps://…`; without, no mail.",
+        description="Mail server, `smtp://user:password@host:587` or `smtps://…`; else no mail.",
     )
     mail_from: str = Field(
         "KafkaHub <kafkahub@localhost>", description="Sender of the mails to partners."

@@ -131,6 +131,29 @@ OAUTH2_PROVIDER: dict[str, object] = {
     "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
 }
 
+
+def mail_server(url: str | None) -> dict[str, object]:
+    """Return Django's settings for ``smtp://user:password@host:port``, ``smtps://`` or no mail."""
+    if url is None:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    parts = urlsplit(url)
+    is_tls = parts.scheme == "smtps"
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname or "localhost",
+        "EMAIL_PORT": parts.port or (465 if is_tls else 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": is_tls,
+        # A password is never sent in the clear.
+        "EMAIL_USE_TLS": not is_tls and bool(parts.username),
+    }
+
+
+vars().update(mail_server(CONFIG.mail_url.get_secret_value() if CONFIG.mail_url else None))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = CONFIG.mail_from
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

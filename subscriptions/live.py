@@ -56,6 +56,10 @@ class LiveEndpoint:
     oauth2: OAuth2 | None = None
 
 
+NOTICES = ""
+"""Stands for a topic where a delivery is of a notice: no topic of Kafka has this name."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveTopic:
     """An exposed topic: what its values are, and where its event type comes from."""
@@ -68,6 +72,18 @@ class LiveTopic:
     is_sandbox: bool
     is_sensitive: bool
     is_enabled: bool
+
+
+NOTICES_TOPIC = LiveTopic(
+    name=NOTICES,
+    format="json",
+    content_type="application/json",
+    type_source="constant",
+    type_value="",
+    is_sandbox=False,
+    is_sensitive=False,
+    is_enabled=True,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,7 +24,12 @@ log = structlog.get_logger()
 
 
 def write(
-    kind: Kind, partner: str, members: Mapping[str, object], *, endpoint: str = "", episode: str = ""
+    kind: Kind,
+    partner: str,
+    members: Mapping[str, object],
+    *,
+    endpoint: str = "",
+    episode: str = "",
 ) -> Notice | None:
     """Tell a partner, inside the caller's transaction.
 

@@ -18,6 +18,7 @@ from subscriptions.models import (
     ApiKey,
     Endpoint,
     LanePosition,
+    Notice,
     Partner,
     SigningSecret,
     StreamTicket,
@@ -67,6 +68,16 @@ def secrets_of(endpoint: Endpoint) -> QuerySet[SigningSecret]:
 def lanes_of(subscription: Subscription) -> QuerySet[LanePosition]:
     """Return the lane rows of a subscription that was got from here."""
     return LanePosition.objects.filter(subscription=subscription)
+
+
+def notices_of(partner: str) -> QuerySet[Notice]:
+    """Return what the partner was told."""
+    return Notice.objects.filter(partner_id=partner)
+
+
+def get_notice(partner: str, notice: str) -> Notice:
+    """Return one thing that the partner was told."""
+    return _one(notices_of(partner), notice, "ntc")
 
 
 def usage_of(principal: Principal) -> QuerySet[UsageHour]:

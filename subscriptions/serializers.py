@@ -297,9 +297,9 @@ class SubscriptionForm(Strict):
 class SubscriptionIn(SubscriptionForm):
     """A new subscription."""
 
-    kind = OneOf(choices=["webhook"], default="webhook")
+    kind = OneOf(choices=["webhook", "notices"], default="webhook")
     topics = ListOf(
-        child=Json(read=as_topic, schema=TEXT), min_length=1, max_length=20, unique=True
+        child=Json(read=as_topic, schema=TEXT), max_length=20, unique=True, default=list
     )
     start = Json(read=as_start, schema=START, default=Latest)
 
@@ -337,8 +337,9 @@ class SubscriptionOut(serializers.Serializer[Subscription]):
     created_at = Moment()
     updated_at = Moment()
 
-    def get_kind(self, _: Subscription) -> str:
-        return "webhook"
+    def get_kind(self, subscription: Subscription) -> str:
+        is_notices = subscription.mode == Subscription.Mode.NOTICES
+        return subscription.mode if is_notices else Subscription.Mode.WEBHOOK.value
 
     def get_filter_language(self, _: Subscription) -> str:
         return "json"

@@ -10,7 +10,7 @@ from oauth2_provider.models import AccessToken
 from kafkahub import clock
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
-from subscriptions import audit, idempotency, receipts, usage
+from subscriptions import audit, idempotency, notices, receipts, usage
 from subscriptions.models import IdempotencyKey, StreamTicket, UsageHour
 from subscriptions.pull import ownership
 
@@ -84,6 +84,23 @@ def expire_instances(groups_per_run: int = ROWS_PER_SLICE) -> None:
     with alone("subscriptions.instances") as mine:
         if mine:
             ownership.expire(groups_per_run)
+
+
+@shared_task
+def mail_notices() -> None:
+    """Mail notices to partners' contacts; outside a transaction, for a mail server is slow."""
+    notices.mail()
+
+
+@shared_task
+def expire_notices(rows_per_slice: int = ROWS_PER_SLICE) -> None:
+    """Delete notices older than the 90 days they are kept."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("subscriptions.notices") as mine:
+            gone = notices.expire(rows_per_slice) if mine else 0
+        if gone < rows_per_slice:
+            return
+        failpoint("job.mid_slice")
 
 
 @shared_task

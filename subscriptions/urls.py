@@ -6,6 +6,7 @@ from subscriptions.api import (
     endpoints,
     filters,
     keys,
+    notices,
     openapi,
     partners,
     secrets,
@@ -41,6 +42,9 @@ urlpatterns = [
     path("stream-tickets", tickets.Tickets.as_view()),
     path("stream-tickets/cookie", tickets.TicketCookie.as_view()),
     path("stream-tickets/<str:ticket>", tickets.OneTicket.as_view()),
+    path("notices", notices.Notices.as_view()),
+    path("notices/types", notices.NoticeTypes.as_view()),
+    path("notices/<str:notice>", notices.OneNotice.as_view()),
     path("usage", usage.Usage.as_view()),
     path("filters/explain", filters.ExplainFilter.as_view()),
 ]

@@ -63,7 +63,9 @@ class SendTest(PartnerView):
         """Return the one that is named, else the newest that sends to the endpoint."""
         if named is not None:
             return self._named(endpoint, named)
-        rows = ownership.subscriptions_of(self.partner).filter(endpoint=endpoint)
+        rows = ownership.subscriptions_of(self.partner).filter(
+            endpoint=endpoint, mode=Subscription.Mode.WEBHOOK
+        )
         granted = ownership.readable_names(self.partner)
         found = list(rows.order_by("-id"))
         sending = [row for row in found if not _silence(row, granted)]

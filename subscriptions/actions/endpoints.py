@@ -6,15 +6,17 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from kafkahub import certificates, clock, config, signing
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Conflict, Fault, InUse, Invalid, LimitReached
 from kafkahub.fields import Sealed
-from subscriptions import audit
+from subscriptions import audit, notices
 from subscriptions.actions.rows import apply, lock
 from subscriptions.audit import Actor, ActorKind, Verb
 from subscriptions.models import Endpoint, Partner, SigningSecret, Subscription
+from subscriptions.notice_types import Kind
 from subscriptions.signatures import Signatures
 
 DEFAULT_OVERLAP_S = 86_400
@@ -179,6 +181,7 @@ def _disable(actor: Actor, endpoint: Endpoint, why: Endpoint.StatusReason, reaso
             return row
         changes = apply(row, {"status": Endpoint.Status.DISABLED, "status_reason": why})
         if changes:
+            tell_switched(actor, row, Kind.ENDPOINT_DISABLED, str(why))
             audit.append(actor, Verb.ENDPOINT_DISABLED, row, changes, reason)
     return row
 
@@ -198,8 +201,17 @@ def enable_endpoint(actor: Actor, endpoint: Endpoint, reason: str = "") -> Endpo
             {"status": Endpoint.Status.ACTIVE, "status_reason": Endpoint.StatusReason.NONE},
         )
         if changes:
+            tell_switched(actor, row, Kind.ENDPOINT_ENABLED, reason or "manual")
             audit.append(actor, Verb.ENDPOINT_ENABLED, row, changes, reason)
     return row
+
+
+def tell_switched(actor: Actor, endpoint: Endpoint, kind: Kind, reason: str) -> None:
+    """Write the notice of a change of state, in the transaction of the change."""
+    # An operator's name is no partner's business.
+    by = actor.kind if actor.kind == ActorKind.OPERATOR else actor.id
+    members = {"endpoint": endpoint.pk, "reason": reason, "by": by}
+    notices.write(kind, endpoint.partner_id, members, endpoint=endpoint.pk)
 
 
 def delete_endpoint(actor: Actor, endpoint: Endpoint) -> None:
@@ -240,9 +252,16 @@ def rotate_secret(
             raise LimitReached(f"{MAX_RETIRING} secrets are retiring already; wait or retire one.")
         of_kind.filter(expires_at__isnull=True).update(expires_at=now + overlap)
         fresh = _add_secret(row, kind, made)
+        _tell_rotated(row, of_kind.filter(expires_at=now + overlap))
         changes = {"kind": (None, kind), "secret": audit.SECRET}
         audit.append(actor, Verb.SECRET_ROTATED, fresh, changes)
     return fresh, made if kind == "hmac" else None
+
+
+def _tell_rotated(endpoint: Endpoint, retiring: QuerySet[SigningSecret]) -> None:
+    for old in retiring:
+        members = {"object": old.pk, "expires_at": old.expires_at}
+        notices.write(Kind.SECRET_ROTATED, endpoint.partner_id, members)
 
 
 def retire_secret(actor: Actor, secret: SigningSecret) -> None:

@@ -15,6 +15,7 @@ from kafkahub.errors import Fault, NotFound
 from subscriptions import ownership, starts
 from subscriptions.actions import subscriptions as actions
 from subscriptions.api.base import PartnerView
+from subscriptions.api.kinds import check_kind
 from subscriptions.audit import Actor
 from subscriptions.inputs import wrong
 from subscriptions.models import Endpoint, Subscription
@@ -94,6 +95,7 @@ class Subscriptions(PartnerView):
 
     def post(self, _: Request) -> HttpResponse:
         values = _with_retry(self.values())
+        check_kind(values["kind"], values, is_new=True)
         _check_combination(values["format"], values["include"])
         endpoint = self._endpoint(values.pop("endpoint"))
         self._check_topics(values["topics"])
@@ -101,10 +103,10 @@ class Subscriptions(PartnerView):
         return self.commit(lambda: self._create(endpoint, values, fixed))
 
     def _create(self, endpoint: Endpoint, values: Values, fixed: Starts) -> HttpResponse:
-        settings = {
-            name: value for name, value in values.items() if name not in {"kind", "filter_language"}
-        }
-        settings.setdefault("name", ", ".join(values["topics"])[:MAX_NAME])
+        unkept = {"kind", "filter_language"}
+        settings = {name: value for name, value in values.items() if name not in unkept}
+        settings["mode"] = values["kind"]
+        settings.setdefault("name", (", ".join(values["topics"]) or values["kind"])[:MAX_NAME])
         made = actions.create_subscription(
             self.actor, self.partner, endpoint=endpoint, fixed=fixed, **settings
         )
@@ -172,6 +174,7 @@ class OneSubscription(PartnerView):
         seen = ownership.get_subscription(self.partner, subscription)
         self.require_match(seen.version)
         values = _with_retry(self.values(merged={"filter": seen.filter}))
+        check_kind(seen.mode, values, is_new=False)
         _check_combination(values.get("format", seen.format), values.get("include", seen.include))
         values.pop("filter_language", None)
         return self.commit(lambda: self._update(seen, values))
