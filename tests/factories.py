@@ -22,6 +22,7 @@ from subscriptions.models import (
     ApiKey,
     Endpoint,
     Grant,
+    Notice,
     OAuthClient,
     Partner,
     Plan,
@@ -142,6 +143,13 @@ def roomy_plan() -> Plan:
     wide = {"per_s": 1_000_000, "burst": 1_000_000}
     rules = {"key": dict.fromkeys(("requests", "control"), wide)}
     return Plan.objects.create(name="roomy", is_default=True, rules=rules)
+
+
+def notice(owner: Partner) -> Notice:
+    """Return something that the partner was told."""
+    return Notice.objects.create(
+        partner=owner, type="kafkahub.endpoint.disabled", text="The endpoint is disabled.", data={}
+    )
 
 
 ALL_SCOPES = (

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.serializers import CharField, JSONField, SerializerMethodField
@@ -40,6 +41,7 @@ class NoticeOut(serializers.Serializer[Notice]):
     created_at = Moment()
     data = SerializerMethodField()  # type: ignore[assignment]  # a Serializer has a data, too
 
+    @extend_schema_field({"type": "object", "additionalProperties": True})
     def get_data(self, notice: Notice) -> dict[str, object]:
         return notices.data(notice)
 

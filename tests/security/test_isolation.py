@@ -66,6 +66,7 @@ def targets(alice: Caller) -> Targets:
         "delivery": parked.id,
         "parked": parked.id,
         "ticket": factories.ticket(alice)[0].id,
+        "notice": factories.notice(alice.partner).id,
         "stream": factories.open_stream(alice).id,
         "attempt": DeliveryAttempt.objects.get(delivery=parked.id).public_id,
     }
