@@ -27,7 +27,7 @@ LATENCY_SHARE = 0.05
 """Weight of one answer in the running latency: about the last twenty count."""
 BEST_AGES = 1.0002
 """The best latency seen is forgotten slowly, so that an endpoint that has moved is judged anew."""
-FLAT_US = 5_000.0
+FLAT_US = 1_000.0
 """Below this a doubled latency is noise of the machine, not strain of the endpoint."""
 
 
@@ -65,6 +65,7 @@ class Window:
     __slots__ = (
         "_best_us",
         "_grown",
+        "_healthy",
         "_latency_us",
         "_shrunk_at",
         "_slow_to",
@@ -96,6 +97,7 @@ class Window:
         self.feeders: deque[Feeder] = deque()
         self.parked = ParkedQueue()
         self._grown = 0
+        self._healthy = self.size
         self._slow_to = 0
         self._latency_us = 0.0
         self._best_us = 0.0
@@ -121,7 +123,7 @@ class Window:
     def opened(self, now: float, chance: float) -> None:
         """Send probes only from now on."""
         self.down_since = self.breaker.failing_since
-        self._slow_to = self.size
+        self._slow_to = self._healthy
         self.size = PROBES_MAX
         self.not_before = max(self.not_before, now + self.breaker.next_probe_s(now, chance))
 
@@ -160,7 +162,10 @@ class Window:
             self._latency_us = self._best_us = float(duration_us)
         self._latency_us += (duration_us - self._latency_us) * LATENCY_SHARE
         self._best_us = min(self._best_us * BEST_AGES, self._latency_us)
-        if self.breaker.is_open or self.size >= self.limit:
+        if self.breaker.is_open:
+            return
+        self._healthy = self.size
+        if self.size >= self.limit:
             return
         self._grown += 1
         is_flat = self._latency_us <= 2 * max(self._best_us, FLAT_US)

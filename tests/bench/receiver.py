@@ -1,7 +1,8 @@
 """A receiver that costs as little as Python allows: it answers 204 and remembers what came.
 
 Speaks with its parent over standard input and output, one JSON line each way:
-``{"do": "report"}`` → counts and latencies since the last ``{"do": "reset"}``.
+``{"do": "report"}`` → counts and latencies since the last ``{"do": "reset"}``; every answer is a
+report. ``{"do": "refuse"}`` drops all connections and takes no new ones until ``{"do": "accept"}``.
 """
 
 import asyncio
@@ -44,6 +45,7 @@ class Tally:
             "total": self.total,
             "distinct": len(self.numbers),
             "seconds": self.last_at - self.first_at,
+            "first_at": self.first_at,
             "p50_ms": ordered[len(ordered) // 2] / 1000 if ordered else None,
             "p99_ms": ordered[len(ordered) * 99 // 100] / 1000 if ordered else None,
         }
@@ -60,12 +62,17 @@ def _number(body: bytes, name: bytes) -> int:
 class Receiver(asyncio.Protocol):
     """One connection; requests have a ``content-length`` and may come cut anywhere."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, peers: set[asyncio.Transport]) -> None:
         self._tally = tally
+        self._peers = peers
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
+        self._peers.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._peers.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -80,19 +87,52 @@ class Receiver(asyncio.Protocol):
             self._transport.write(ANSWER)
 
 
+class Door:
+    """The listening socket, which can be shut and opened again on the same port."""
+
+    def __init__(self, tally: Tally, certificate: str | None) -> None:
+        self._tally = tally
+        self._context: ssl.SSLContext | None = None
+        if certificate:
+            self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._context.load_cert_chain(certificate)
+        self._peers: set[asyncio.Transport] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def open(self) -> None:
+        """Listen; the first time on a port that is free."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Receiver(self._tally, self._peers),
+            "127.0.0.1",
+            self.port,
+            ssl=self._context,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        """Listen no more and drop whoever is connected."""
+        if self._server is not None:
+            self._server.close()
+        for peer in list(self._peers):
+            peer.abort()
+
+
 async def serve(certificate: str | None) -> None:
     """Serve until standard input ends."""
     tally = Tally()
-    context = None
-    if certificate:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate)
+    door = Door(tally, certificate)
+    await door.open()
+    print(json.dumps({"port": door.port}), flush=True)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Receiver(tally), "127.0.0.1", 0, ssl=context)
-    print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        if json.loads(line)["do"] == "reset":
-            tally.reset()
+        match json.loads(line)["do"]:
+            case "reset":
+                tally.reset()
+            case "refuse":
+                await door.shut()
+            case "accept":
+                await door.open()
         print(json.dumps(tally.report()), flush=True)
 
 
