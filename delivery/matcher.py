@@ -46,7 +46,7 @@ def hit(
     grant = live.grants.get(record.topic)
     if grant is None:
         return None
-    seen = authorize_and_project(record, grant, now_ms)
+    seen = authorize_and_project(record, grant, now_ms, view)
     if seen is None:
         return None
     if not live.types and live.test is None:

@@ -18,6 +18,7 @@ from kafkahub.kafka.reader import Reader
 from kafkahub.kafka.record import Position, Record
 from subscriptions import rows, starts
 from subscriptions.access import authorize_and_project
+from subscriptions.grant_rows import live_grant
 from subscriptions.grants import Grant
 from subscriptions.live import NOTHING, LiveSubscription, LiveTopic, Snapshot
 from subscriptions.models import Grant as GrantRow
@@ -127,7 +128,11 @@ def _granted(subscription: Subscription, topic: str) -> tuple[Grant, LiveTopic]:
     )
     if row is None:
         raise NotFound
-    return rows.live_grant(row), rows.live_topic(row.topic)
+    live = rows.live_topic(row.topic)
+    grant = live_grant(row, live)
+    if grant is None:
+        raise NotFound
+    return grant, live
 
 
 def _live(subscription: Subscription, grant: Grant) -> LiveSubscription:

@@ -4,12 +4,19 @@ Every way out goes through here: webhooks, streams, reads, replays, parked recor
 No other module decides whether a record may leave, or turns it into what a partner sees.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from kafkahub.errors import ActionNotGranted, NotFound
+from kafkahub.kafka.envelope import Undecodable
 from kafkahub.kafka.record import Record
+from subscriptions.filters.view import View
 from subscriptions.grants import Action, Grant, Grants, Principal
+
+OnDenied = Callable[[Record, Grant, int, str], None]
+"""Given a record, the grant that could not look into it, Unix ms, and what is wrong with it."""
+
+_on_denied: list[OnDenied] = []
 
 
 class TopicFacts(Protocol):
@@ -50,19 +57,36 @@ def authorize(
     raise NotFound
 
 
-def authorize_and_project(record: Record, grant: Grant, now_ms: int) -> Record | None:
+def authorize_and_project(
+    record: Record, grant: Grant, now_ms: int, view: View | None = None
+) -> Record | None:
     """Return what the grant's partner may see of ``record``, or None for nothing.
 
     now_ms  Unix time in ms
+    view    of the whole record where one is made already; it is decoded once for everybody
 
     The same object comes back where the grant changes nothing. The caller of a None learns no
-    reason, and must give none.
+    reason, and must give none. A value that a rule of the grant looks into and that cannot be
+    decoded is not shown either: operators find it by the metric and the log.
     """
     if grant.action != "read" or grant.topic != record.topic:
         return None
     if not grant.is_alive(now_ms):
         return None
-    return record
+    projection = grant.projection
+    if projection is None:
+        return record
+    try:
+        return projection.apply(record, view)
+    except Undecodable as error:
+        for tell in _on_denied:
+            tell(record, grant, now_ms, str(error))
+        return None
+
+
+def on_denied(tell: OnDenied) -> None:
+    """Have this told of every record that is not shown because it cannot be decoded."""
+    _on_denied.append(tell)
 
 
 _OTHER: Mapping[Action, Action] = {"read": "write", "write": "read"}

@@ -10,6 +10,12 @@ class SubscriptionsConfig(AppConfig):
     name = "subscriptions"
     verbose_name = "Partners"
 
+    def ready(self) -> None:
+        # Metrics are registered once Django is set up.
+        from subscriptions import denials  # noqa: PLC0415
+
+        denials.watch()
+
 
 class HubAdminConfig(AdminConfig):
     """Django's admin with our site as the default one."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kafkahub.limits.policies import STANDARD, Limits
+from subscriptions.projection import Projection
 
 Action = Literal["read", "write"]
 PrincipalKind = Literal["key", "client", "subject", "operator", "system"]
@@ -19,7 +20,7 @@ class Grant:
 
     version         rises with every change; what was projected under an older one is made anew
     valid_until_ms  Unix time in ms from which it is over, or None for no end
-    is_filtered     it hides whole records, so no offset and no count of them may be shown
+    projection      what it shows of which records; None: everything as it is
     """
 
     id: str
@@ -28,7 +29,22 @@ class Grant:
     action: Action
     version: int
     valid_until_ms: int | None = None
-    is_filtered: bool = False
+    projection: Projection | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it hides whole records, so that no offset and no count of them may be shown."""
+        return self.projection is not None and self.projection.is_filtered
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether it shows values in part only."""
+        return self.projection is not None and self.projection.is_masked
+
+    @property
+    def seals(self) -> bool:
+        """Whether its cursors are sealed."""
+        return self.is_filtered or self.is_masked
 
     def is_alive(self, now_ms: int) -> bool:
         """Return whether the grant is in force at this Unix time in ms."""

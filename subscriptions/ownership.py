@@ -3,7 +3,7 @@
 Unknown, foreign and deleted ids are the same to the caller: every query starts at the tenant.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 
 from kafkahub import clock, ids
 from kafkahub.errors import ActionNotGranted, NotFound
+from subscriptions import grant_rows
 from subscriptions.access import authorize
 from subscriptions.grants import Action, Grant, Grants, Principal
 from subscriptions.models import (
@@ -88,10 +89,18 @@ def usage_of(principal: Principal) -> QuerySet[UsageHour]:
 
 @dataclass(frozen=True, slots=True)
 class SeenTopic:
-    """A topic that exists for a principal, and what the grants let it do there."""
+    """A topic that exists for a principal, and what the grants let it do there.
+
+    is_filtered  whether records are hidden
+    is_masked    whether values are shown in part only
+    example      a value as the partner sees it, or None
+    """
 
     topic: Topic
     actions: tuple[Action, ...]
+    is_filtered: bool = False
+    is_masked: bool = False
+    example: object = None
 
 
 def topics_of(principal: Principal) -> dict[str, SeenTopic]:
@@ -112,8 +121,24 @@ def topics_of(principal: Principal) -> dict[str, SeenTopic]:
             if _may(principal, name, action, grants=grants, topics=topics)
         )
         if allowed:
-            seen[name] = SeenTopic(topic, allowed)
+            own = [row for row in rows if row.topic_id == name and row.action in allowed]
+            seen[name] = SeenTopic(
+                topic,
+                allowed,
+                is_filtered=any(row.is_filtered for row in own),
+                is_masked=any(row.is_masked for row in own),
+                example=_example(topic, own),
+            )
     return seen
+
+
+def _example(topic: Topic, own: Sequence[GrantRow]) -> object:
+    """Return the topic's example as these grants show it."""
+    example: object = topic.example
+    for row in own:
+        if example is not None and row.is_masked:
+            example = grant_rows.shown_value(row, topic, example)
+    return example
 
 
 def readable_names(partner: str) -> frozenset[str]:

@@ -20,7 +20,6 @@ from subscriptions.filters.syntax import parse
 from subscriptions.grants import Grant, Grants
 from subscriptions.live import LiveEndpoint, LiveSubscription, LiveTopic, SigningKey
 from subscriptions.models import Endpoint, SigningSecret, Subscription, Topic
-from subscriptions.models import Grant as GrantRow
 from subscriptions.signatures import Signatures
 
 log = structlog.get_logger()
@@ -40,18 +39,6 @@ class Surroundings:
     endpoints: Mapping[str, LiveEndpoint]
     topics: Mapping[str, LiveTopic]
     grants: Grants
-
-
-def live_grant(row: GrantRow) -> Grant:
-    """Return a grant's row as the value that access works on."""
-    return Grant(
-        id=row.id,
-        partner=row.partner_id,
-        topic=row.topic_id,
-        action="read" if row.action == GrantRow.Action.READ else "write",
-        version=row.version,
-        valid_until_ms=_unix_ms(row.valid_until),
-    )
 
 
 def live_topic(row: Topic) -> LiveTopic:

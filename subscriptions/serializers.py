@@ -107,20 +107,14 @@ class TopicOut(serializers.Serializer[SeenTopic]):
     format = CharField(source="topic.format")
     content_type = CharField(source="topic.content_type")
     types = SerializerMethodField()
-    example = JSONField(allow_null=True, source="topic.example")
+    example = JSONField(allow_null=True)
     actions = ListField(child=CharField())
-    is_filtered = SerializerMethodField()
-    is_masked = SerializerMethodField()
+    is_filtered = BooleanField()
+    is_masked = BooleanField()
     version = IntegerField(source="topic.version")
 
     def get_types(self, seen: SeenTopic) -> list[str]:
         return types_of(seen.topic)
-
-    def get_is_filtered(self, _: SeenTopic) -> bool:
-        return False  # row filters come with identity; until then a grant shows every record
-
-    def get_is_masked(self, _: SeenTopic) -> bool:
-        return False  # fields and masks come with identity
 
 
 def types_of(topic: Topic) -> list[str]:

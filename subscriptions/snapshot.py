@@ -19,7 +19,8 @@ from psycopg.conninfo import make_conninfo
 
 from kafkahub import clock, config
 from kafkahub.errors import Unavailable
-from subscriptions.grants import Grant, GrantKey
+from subscriptions.grant_rows import live_grant
+from subscriptions.grants import Grant, GrantKey, Grants
 from subscriptions.live import (
     NOTHING,
     LiveEndpoint,
@@ -33,7 +34,6 @@ from subscriptions.models import Grant as GrantRow
 from subscriptions.rows import (
     Surroundings,
     live_endpoint,
-    live_grant,
     live_subscription,
     live_topic,
 )
@@ -107,11 +107,12 @@ def _version(*, is_outermost: bool) -> int:
 
 def _build(version: int, old: Snapshot) -> Snapshot:
     origins = _origins_of_active_partners()
+    topics = _kept({row.name: live_topic(row) for row in Topic.objects.all()}, old.topics)
     around = Surroundings(
         partners=frozenset(origins),
         endpoints=_endpoints(old.endpoints),
-        topics=_kept({row.name: live_topic(row) for row in Topic.objects.all()}, old.topics),
-        grants=_kept(_grants(), old.grants),
+        topics=topics,
+        grants=_kept(_grants(topics, old.grants), old.grants),
     )
     subscriptions = {
         row.id: live_subscription(row, around, old.subscriptions.get(row.id))
@@ -135,9 +136,19 @@ def _origins_of_active_partners() -> dict[str, frozenset[str]]:
     return {partner: frozenset(origins) for partner, origins in rows}
 
 
-def _grants() -> dict[GrantKey, Grant]:
-    grants = [live_grant(row) for row in GrantRow.objects.alive()]
-    return {(grant.partner, grant.topic, grant.action): grant for grant in grants}
+def _grants(topics: Mapping[str, LiveTopic], old: Grants) -> dict[GrantKey, Grant]:
+    """Return the living grants; one whose rules cannot be read gives no right until it is mended.
+
+    A grant made after the topics were read is in the next snapshot.
+    """
+    found: dict[GrantKey, Grant] = {}
+    for row in GrantRow.objects.alive().defer(*UNUSED):
+        key = (row.partner_id, row.topic_id, row.action)
+        topic = topics.get(row.topic_id)
+        grant = None if topic is None else live_grant(row, topic, old.get(key))
+        if grant is not None:
+            found[key] = grant
+    return found
 
 
 def _endpoints(old: Mapping[str, LiveEndpoint]) -> dict[str, LiveEndpoint]:

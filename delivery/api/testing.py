@@ -18,7 +18,8 @@ from kafkahub.drf.operations import Operation
 from kafkahub.errors import Conflict, Fault, Invalid, NotFound
 from subscriptions import ownership
 from subscriptions.api.base import PartnerView
-from subscriptions.models import Endpoint, Subscription, Topic
+from subscriptions.models import Endpoint, Subscription
+from subscriptions.ownership import SeenTopic
 from subscriptions.serializers import suspension
 
 WAIT_S = 20.0
@@ -52,8 +53,8 @@ class SendTest(PartnerView):
         target = ownership.get_endpoint(self.partner, endpoint)
         values = self.values()
         subscription = self._subscription(target, values.get("subscription"))
-        topic = self._topic(subscription)
-        response = self.commit(lambda: self._send(target, subscription, topic, values))
+        seen = self._topic(subscription)
+        response = self.commit(lambda: self._send(target, subscription, seen, values))
         if "Location" not in response.headers:
             return response  # a dry run
         webhook_id = response.headers["Location"].rpartition("/")[2]
@@ -87,24 +88,24 @@ class SendTest(PartnerView):
             raise Conflict(f"Nothing is sent for this subscription: {why}.")
         return row
 
-    def _topic(self, subscription: Subscription) -> Topic:
+    def _topic(self, subscription: Subscription) -> SeenTopic:
         """Return the first of its topics that the credential sees."""
         seen = ownership.topics_of(self.principal)
         for name in subscription.topics:
             if name in seen:
-                return seen[name].topic
+                return seen[name]
         raise NotFound
 
     def _send(
-        self, endpoint: Endpoint, subscription: Subscription, topic: Topic, values: Values
+        self, endpoint: Endpoint, subscription: Subscription, seen: SeenTopic, values: Values
     ) -> HttpResponse:
         webhook_id = actions.send_test(
             self.actor,
             endpoint,
             subscription,
-            topic,
+            seen.topic,
             event_type=values.get("type"),
-            data=_data(values, topic),
+            data=_data(values, seen),
         )
         place = self.django_request.path.partition("/endpoints/")[0]
         headers = {"Location": f"{place}/deliveries/{webhook_id}"}
@@ -131,11 +132,11 @@ def _silence(subscription: Subscription, granted: frozenset[str]) -> str:
     return ""
 
 
-def _data(values: Values, topic: Topic) -> object:
+def _data(values: Values, seen: SeenTopic) -> object:
     if "data" in values:
         return values["data"]
-    if values.get("example", True) and topic.example is not None:
-        return topic.example
+    if values.get("example", True) and seen.example is not None:
+        return seen.example
     return DEFAULT_DATA
 
 

@@ -51,7 +51,7 @@ def shown(record: Record, spec: Spec, view: View | None, now_ms: int) -> Record 
     is shown rather than lost.
     """
     index = spec.topics.index(record.topic)
-    seen = authorize_and_project(record, spec.grants[index], now_ms)
+    seen = authorize_and_project(record, spec.grants[index], now_ms, view)
     if seen is None or spec.test is None:
         return seen
     if view is None or seen is not record:

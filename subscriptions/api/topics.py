@@ -126,7 +126,7 @@ def _event_types(principal: Principal) -> dict[str, Mapping[str, object]]:
                 "type": event_type,
                 "topics": [seen.topic.name for seen in carriers],
                 "description": carriers[0].topic.description,
-                "example": carriers[0].topic.example,
+                "example": carriers[0].example,
             }
         ).data
         for event_type, carriers in by_type.items()

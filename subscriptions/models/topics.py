@@ -75,7 +75,10 @@ class GrantQuerySet(models.QuerySet["Grant"]):
 
 
 class Grant(models.Model):
-    """A partner may read or write a topic. Row filters, fields and masks join with identity."""
+    """A partner may read or write a topic, and which records in which form.
+
+    What the JSON columns hold is told in ``subscriptions.grant_rules``.
+    """
 
     class Action(models.TextChoices):
         READ = "read"
@@ -88,6 +91,38 @@ class Grant(models.Model):
     topic = models.ForeignKey(Topic, on_delete=models.CASCADE, related_name="grants")
     action = models.CharField(max_length=5, choices=Action.choices, default=Action.READ)
     valid_until = models.DateTimeField(null=True, blank=True)
+    key_rule = models.JSONField(
+        null=True,
+        blank=True,
+        help_text='Which keys: {"equals": "c-1"}, {"prefix": "eu-"} or {"in": ["a", "b"]}.',
+    )
+    row_filter = models.JSONField(
+        default=dict, blank=True, help_text="Which records, by the filter language, on the whole."
+    )
+    fields = models.JSONField(
+        null=True,
+        blank=True,
+        help_text='Shown members as JSON pointers, such as ["/id", "/items/*/price"]. '
+        "Empty: the whole value.",
+    )
+    masks = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Pointer to drop, null, last4, hash or year, such as {"/card": "last4"}.',
+    )
+    headers = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Names of the Kafka headers that are shown. Empty: all where the value is "
+        "whole, none where it is not.",
+    )
+    key_visible = models.BooleanField(default=True, help_text="If not, a hash of it is shown.")
+    history_from = models.DateTimeField(
+        null=True, blank=True, help_text="Older records are not shown."
+    )
+    max_bytes = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Larger records are not shown."
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
@@ -102,3 +137,13 @@ class Grant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.partner} may {self.action} {self.topic_id}"
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it hides whole records, so that no offset and no count of them may be shown."""
+        return self.key_rule is not None or bool(self.row_filter)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether it shows values in part only."""
+        return self.fields is not None or bool(self.masks)
