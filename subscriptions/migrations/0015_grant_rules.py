@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('subscriptions', '0012_endpoint_tls'),
+        ('subscriptions', '0014_notices'),
     ]
 
     operations = [
