@@ -5,10 +5,16 @@ Contract tests pin both classes to the locked uvicorn.
 
 import asyncio
 from asyncio import TimerHandle
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import (
     HeaderLineTooLong,
@@ -20,6 +26,8 @@ from websockets.exceptions import (
 )
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
+
+from kafkahub.dispatch import ANSWER
 
 MAX_HEAD_BYTES = 16_384
 MAX_FRAGMENTS = 4_096
@@ -133,6 +141,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:  # its task has not run yet: nobody waits for the event
             self.cycle.message_event = Latch()  # type: ignore[assignment]  # has what is used of an Event
+            self.scope[ANSWER] = partial(answer, self.cycle)  # type: ignore[literal-required]  # a key of ours
 
     def on_message_complete(self) -> None:
         self._head_bytes = 0
@@ -154,6 +163,41 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(refusal(status))
         self.transport.close()
+
+
+async def answer(
+    cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """Write a whole answer: what ``cycle.send`` does with two messages, in one go.
+
+    headers  in lower case, with a Content-Length that is true or for 204 with none
+
+    Raises RuntimeError for a header with a line break, and for a second answer.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    if cycle.response_started:
+        raise RuntimeError("there is an answer already")
+    pairs = [*cycle.default_headers, *headers]
+    if any(pair[0] == b"connection" for pair in headers):
+        cycle.keep_alive = False  # the doors name it to close one only
+    elif not cycle.keep_alive:
+        pairs.append((b"connection", b"close"))
+    if cycle.scope["method"] == "HEAD":
+        body = b""
+    lines = [b"%b: %b\r\n" % pair for pair in pairs]
+    head = b"".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+        raise RuntimeError("a header has a line break")
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):

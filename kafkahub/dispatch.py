@@ -32,6 +32,8 @@ FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-h
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that are a label of their own; whatever else is sent counts as ``other``."""
 
+Log = structlog.typing.FilteringBoundLogger
+
 log = structlog.get_logger()
 requests = metrics.counter(
     "requests_total", "Requests answered, by door, method and status.", ["door", "method", "status"]
@@ -74,6 +76,15 @@ A door that writes bodies by the thousand uses it past the exchange, which needs
 """
 
 
+ANSWER = "kafkahub.answer"
+"""Key of a scope under which stands what writes a whole answer at once: status, headers, body.
+
+``gateway.server`` puts it there; a door whose answers are small saves two messages by it.
+"""
+Headers = list[tuple[bytes, bytes]]
+Answer = Callable[[int, Headers, bytes], Awaitable[None]]
+
+
 class Application:
     """Dispatches the requests of one web process.
 
@@ -97,6 +108,8 @@ class Application:
         self._companions = companions
         self._trusted = trusted
         self._public_host = public_host
+        # Bound once: the module's own is bound anew for each line, also for one nobody writes.
+        self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -130,10 +143,11 @@ class Application:
         given: list[object] = scope["headers"]
         scope["client"], scope["headers"] = as_trusted(scope, self._trusted)
         if is_probe:
+            scope.pop(ANSWER, None)
             await self._probe(scope, send, is_internal=is_internal)
             return
         request_id = _identify(scope)
-        exchange = Exchange(scope, send, request_id)
+        exchange = Exchange(scope, send, request_id, self._log)
         try:
             if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MAX_URL_BYTES:
                 await reply(exchange.send, 414, b'{"status":414,"title":"URI Too Long"}')
@@ -185,10 +199,26 @@ def _accept(scope: Scope) -> bytes:
 class Exchange:
     """One request and its answer: adds the request id to the one, tells of both at the end."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+    __slots__ = (
+        "_answer",
+        "_begun",
+        "_body_bytes",
+        "_log",
+        "_request_id",
+        "_scope",
+        "_send",
+        "_status",
+    )
+
+    def __init__(self, scope: Scope, send: Send, request_id: str, log: Log) -> None:
         self._scope = scope
         self._send = send
+        self._log = log
         self._request_id = request_id.encode()
+        # What is in the scope refers to it in turn: without ``tell`` only the collector frees both.
+        self._answer: Answer | None = scope.pop(ANSWER, None)
+        if self._answer is not None:
+            scope[ANSWER] = self.answer
         self._begun = time.perf_counter()
         self._status = 0
         self._body_bytes = 0
@@ -203,13 +233,23 @@ class Exchange:
             self._body_bytes += len(message.get("body", b""))
         await self._send(message)
 
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer of a door of ours, which never gives an id itself."""
+        if self._answer is None:
+            raise RuntimeError("the server writes no whole answers")  # a bug: the scope has none
+        self._status = status
+        self._body_bytes = len(body)
+        headers.append((b"x-request-id", self._request_id))
+        await self._answer(status, headers, body)
+
     def tell(self) -> None:
+        self._scope.pop(ANSWER, None)
         duration_s = time.perf_counter() - self._begun
         method = self._scope["method"]
         labels = ("web", method if method in METHODS else "other", str(self._status))
         _counted(*labels).inc()
         _timed.observe(duration_s)
-        log.info(
+        self._log.info(
             "request.answered",
             method=method,
             path=self._scope["path"],
@@ -227,11 +267,13 @@ _timed = request_seconds.labels("web")
 
 def _identify(scope: Scope) -> str:
     """Bind the id of a request or WebSocket to its log lines, and put it into its headers."""
-    request_id = logs.bind_request(header(scope, b"x-request-id"))
-    scope["headers"] = [
-        *((name, value) for name, value in scope["headers"] if name != b"x-request-id"),
-        (b"x-request-id", request_id.encode()),
-    ]
+    headers = scope["headers"]
+    given = [pair[1] for pair in headers if pair[0] == b"x-request-id"]
+    request_id = logs.bind_request(given[0].decode("latin-1") if len(given) == 1 else None)
+    if given:
+        headers = [pair for pair in headers if pair[0] != b"x-request-id"]
+    headers.append((b"x-request-id", request_id.encode()))
+    scope["headers"] = headers
     return request_id
 
 
@@ -249,9 +291,9 @@ def as_trusted(
     Behind a trusted proxy the caller is the last address in ``X-Forwarded-For`` that is no trusted
     proxy itself. From anybody else these headers are taken away.
     """
-    client, headers = scope.get("client"), list(scope["headers"])
+    client, headers = scope.get("client"), scope["headers"]
     if not client or not _is_in(client[0], trusted):
-        return client, [(name, value) for name, value in headers if name not in FORWARDED]
+        return client, [pair for pair in headers if pair[0] not in FORWARDED]
     forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     for hop in reversed(forwarded.decode("latin-1").split(",")):
         address = hop.strip()
@@ -260,7 +302,7 @@ def as_trusted(
         client = (address, 0)
         if not _is_in(address, trusted):
             break
-    return client, headers
+    return client, list(headers)
 
 
 def _is_address(text: str) -> bool:

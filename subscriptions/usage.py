@@ -99,7 +99,7 @@ class Usage:
         door   ``control``, ``sse``, ``websocket``, ``rest``, ``grpc``, ``webhook``
         topic  one that the partner is granted, or "": names that anybody invents would fill memory
         """
-        key = Key(partner, int(clock.now().timestamp()) // HOUR_S, door, topic)
+        key = Key(partner, clock.unix_seconds() // HOUR_S, door, topic)
         with self._lock:
             self._add(key, used)
 

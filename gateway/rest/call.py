@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from gateway.frames import Message
+from kafkahub.dispatch import ANSWER, Answer
 from kafkahub.errors import BodyTooLarge, Fault, Invalid, RequestTimeout, UnsupportedMedia
 from subscriptions.grants import Principal
 
@@ -172,6 +173,10 @@ class Call:
         ]
         if reply.status == NO_CONTENT:
             del headers[:2]
+        answer: Answer | None = self.scope.get(ANSWER)
+        if answer is not None:
+            await answer(reply.status, headers, reply.body)
+            return
         await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": reply.body})
 

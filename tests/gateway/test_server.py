@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
 from gateway import server
+from kafkahub.dispatch import ANSWER
 
 OK = b"HTTP/1.1 200 OK"
 
@@ -23,6 +25,11 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         more = message.get("more_body", False)
     body = b"%d" % body_bytes
     headers = [(b"content-length", b"%d" % len(body))]
+    if scope["path"].startswith("/at-once"):
+        if scope["query_string"]:
+            headers.append((b"connection", b"close"))
+        await scope[ANSWER](200, headers, body)
+        return
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -153,6 +160,51 @@ def test_many_requests_behind_a_running_one_keep_their_order() -> None:
     answers = exchange(slow, b"xx" + b"".join(others))
 
     assert [part[0:1] for part in answers.split(b"\r\n\r\n")[1:]] == [b"2", b"3", b"4", b"5"]
+
+
+def test_an_answer_written_at_once_reads_as_one_of_two_messages() -> None:
+    request = b"%b /%b HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
+
+    for method in (b"GET", b"HEAD"):
+        at_once, usual = (exchange(request % (method, path)) for path in (b"at-once", b"usual"))
+        assert at_once.lower() == usual.lower()
+        assert usual.startswith(OK)
+
+
+def test_an_answer_written_at_once_keeps_the_connection_or_closes_it() -> None:
+    request = b"GET /at-once%b HTTP/1.1\r\nhost: h\r\n\r\n"
+
+    answers = exchange(request % b"", request % b"", request % b"?close", request % b"")
+
+    assert answers.count(OK) == 3
+
+
+def test_no_header_of_an_answer_written_at_once_can_begin_another_line() -> None:
+    transport = FakeTransport()
+    cycle = SimpleNamespace(
+        flow=SimpleNamespace(write_paused=False),
+        transport=transport,
+        disconnected=False,
+        response_started=False,
+        keep_alive=True,
+        default_headers=[],
+        scope={"method": "GET"},
+    )
+
+    for value in (b"a\r\nset-cookie: x", b"a\nb", b"a\rb", b"a\0b"):
+        with pytest.raises(RuntimeError, match="line break"):
+            asyncio.run(server.answer(cast("Any", cycle), 200, [(b"x-name", value)], b""))
+
+    assert transport.written == b""
+
+
+class FakeTransport:
+    """Notes what is written."""
+
+    written = b""
+
+    def write(self, piece: bytes) -> None:
+        self.written += piece
 
 
 def test_a_latch_lets_all_go_who_wait_and_keeps_none_who_gave_up() -> None:

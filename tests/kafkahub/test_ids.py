@@ -1,5 +1,7 @@
 """Ids sort by time, tell their kind, and give back what they were made of."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,3 +30,12 @@ def test_a_new_id_tells_its_kind() -> None:
 def test_what_is_no_id_is_not_decoded(text: str) -> None:
     with pytest.raises(ValueError, match="not an id"):
         ids.decode(text)
+
+
+def test_a_new_id_holds_the_time_it_was_made_at_and_is_never_the_same() -> None:
+    before_ms = time.time_ns() // 1_000_000
+    made = [ids.new("ep") for _ in range(1_000)]
+
+    assert len(set(made)) == len(made)
+    assert before_ms <= ids.decode(made[0])[0] <= time.time_ns() // 1_000_000
+    assert {ids.decode(one)[1] >> 75 for one in made} == set(range(32))
