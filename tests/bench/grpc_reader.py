@@ -11,8 +11,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
+import grpc
+
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
-from tests.gateway.grpc_rig import EARLIEST, Client, start
 
 CREDIT = 20_000
 
@@ -66,11 +67,12 @@ class Says:
 
     def __iter__(self) -> Iterator[pb.SubscribeRequest]:
         known = self._known
-        position = pb.Position(cursor=known.cursor) if known.cursor else EARLIEST
-        if self._group:
-            position = EARLIEST
-        credit = pb.Credit(records=CREDIT)
-        yield start(self._topic, position=position, credit=credit, group=self._group)
+        position = pb.Position(edge=pb.EDGE_EARLIEST)
+        if known.cursor and not self._group:
+            position = pb.Position(cursor=known.cursor)
+        start = pb.Start(topics=[self._topic], group=self._group, credit=pb.Credit(records=CREDIT))
+        getattr(start, "from").CopyFrom(position)
+        yield pb.SubscribeRequest(start=start)
         while True:
             with self._more:
                 self._more.wait_for(lambda: self._acks or self._spent >= CREDIT // 4)
@@ -86,9 +88,13 @@ def main() -> None:
     """Read until so many records were seen."""
     target, key, topic, group, stop, before = sys.argv[1:]
     known = Known(**json.loads(before))
-    client = Client(target, key)
     says = Says(topic, group.removeprefix("-"), known)
-    for answer in client.stream("Subscribe", says):
+    subscribe = grpc.insecure_channel(target).stream_stream(
+        "/kafkahub.v1.KafkaHub/Subscribe",
+        pb.SubscribeRequest.SerializeToString,
+        pb.SubscribeResponse.FromString,
+    )
+    for answer in subscribe(iter(says), metadata=(("authorization", f"Bearer {key}"),)):
         if answer.WhichOneof("kind") != "events":
             continue
         known.note(answer.events)
