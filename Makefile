@@ -11,7 +11,7 @@ STACK := $(PYTHON) -m kafkahub.devstack
 MADE_UP := $(STACK) settings --
 TESTS ?=
 
-.PHONY: help dev test check lock bench-delivery bench-streams
+.PHONY: help dev test check lock bench-delivery bench-streams bench-gateway
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ bench-delivery: .venv/installed ## measure the delivery engine on real Kafka; th
 
 bench-streams: .venv/installed ## measure live streams on real Kafka; needs cc; the last line is JSON
 	@$(STACK) run -- $(PYTHON) -m tests.bench.streams
+
+bench-gateway: .venv/installed ## measure REST and gRPC on real Kafka; needs cc; the last line is JSON
+	@$(STACK) run -- $(PYTHON) -m tests.bench.gateway
 
 lock: .venv/installed ## pin requirements/*.in to exact versions with hashes
 	@export UV_PYTHON_DOWNLOADS=never
