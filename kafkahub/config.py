@@ -68,6 +68,22 @@ class Config(BaseModel):
         description="Base64 of 32 bytes that webhook ids are made with; never rotated."
     )
 
+    admin_hosts: CommaList = Field(
+        (), description="Host names that `/admin/` is served on, by comma; by default all."
+    )
+    operators_second_factor: bool | None = Field(
+        None,
+        description="Whether operators must have a second factor; by default in production.",
+    )
+    sso_name: str = Field(
+        "Company sign-in", description="What the button of the company's own sign-in says."
+    )
+    sso_issuer: str | None = Field(
+        None, description="OpenID Connect issuer of that sign-in; without it there is no button."
+    )
+    sso_client_id: str = Field("", description="Our client id there.")
+    sso_client_secret: SecretStr = Field(SecretStr(""), description="Our client secret there.")
+
     database_url: SecretStr = Field(
         description="PostgreSQL 15 or newer: `postgresql://user:password@host:port/name`."
     )
@@ -265,7 +281,9 @@ class Config(BaseModel):
         False, description="Honour `KAFKAHUB_FAILPOINTS`. For tests; `check --deploy` refuses it."
     )
 
-    @field_validator("allowed_hosts", "egress_own_hosts", "egress_dns_servers", mode="before")
+    @field_validator(
+        "allowed_hosts", "admin_hosts", "egress_own_hosts", "egress_dns_servers", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return _by_comma(value)
@@ -274,6 +292,13 @@ class Config(BaseModel):
     @classmethod
     def _split_networks(cls, value: object) -> object:
         return _by_comma(value)
+
+    @property
+    def operators_need_second_factor(self) -> bool:
+        """Return whether an operator without a second factor opens nothing."""
+        if self.operators_second_factor is None:
+            return self.environment == "production"
+        return self.operators_second_factor
 
     @field_validator("base_url")
     @classmethod

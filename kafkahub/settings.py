@@ -30,6 +30,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.postgres",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "rest_framework",
     "oauth2_provider",
     "drf_spectacular",
@@ -43,6 +48,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "subscriptions.signin.middleware.SignInRules",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -97,6 +104,43 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+
+LOGIN_URL = "account_login"
+ACCOUNT_ADAPTER = "subscriptions.signin.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}  # a member's is the e-mail address
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"  # an invitation reached the address, or the company vouches
+ACCOUNT_SESSION_REMEMBER = True  # the cookie's age; SignInRules ends sessions sooner
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_RATE_LIMITS = False  # subscriptions.signin.throttle counts, and the same in all processes
+MFA_ADAPTER = "subscriptions.signin.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "authenticate": "subscriptions.signin.forms.SecondFactorForm",
+    "reauthenticate": "subscriptions.signin.forms.ReauthenticateForm",
+}
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_PUBLIC
+SOCIALACCOUNT_ADAPTER = "subscriptions.signin.adapters.SsoAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "APPS": [
+            {
+                "provider_id": "company",
+                "name": CONFIG.sso_name,
+                "client_id": CONFIG.sso_client_id,
+                "secret": CONFIG.sso_client_secret.get_secret_value(),
+                "settings": {"server_url": CONFIG.sso_issuer, "oauth_pkce_enabled": True},
+            }
+        ]
+        if CONFIG.sso_issuer
+        else []
+    }
+}
 
 # People's passwords keep Django's hasher; the last one is for generated client secrets alone.
 PASSWORD_HASHERS = [

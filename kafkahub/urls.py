@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
+    path("", include("subscriptions.signin.urls")),
     path("api/v1/", include("subscriptions.urls")),
     path("api/v1/", include("delivery.urls")),
     path(".well-known/kafkahub/", include("subscriptions.well_known")),

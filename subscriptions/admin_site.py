@@ -6,13 +6,14 @@ Outside of ``admin`` because that package registers its pages with the site when
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.db import OperationalError, connection, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.utils.decorators import method_decorator
-from django.views.decorators.cache import never_cache
+from django.urls import reverse
 from psycopg.errors import QueryCanceled
 
 from kafkahub.observability import logs
@@ -112,19 +113,16 @@ class HubSite(admin.AdminSite):
         context = {**(extra_context or {}), "panels": panels, "latest": latest}
         return super().index(request, context)
 
-    @method_decorator(never_cache)
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        response = super().login(request, extra_context)
-        if request.method == "POST":
-            verb = (
-                Verb.OPERATOR_SIGNED_IN
-                if request.user.is_authenticated
-                else Verb.OPERATOR_SIGN_IN_FAILED
-            )
-            _record(request, verb, request.POST.get("username", ""))
-        return response
+        """Send everybody to the one page where people sign in, and back."""
+        after = request.GET.get(REDIRECT_FIELD_NAME) or reverse("admin:index")
+        if request.user.is_authenticated and not self.has_permission(request):
+            return super().login(request, extra_context)
+        return HttpResponseRedirect(
+            f"{reverse('account_login')}?{urlencode({REDIRECT_FIELD_NAME: after})}"
+        )
 
     def logout(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from kafkahub import clock, ids
 from kafkahub.errors import ActionNotGranted, NotFound
@@ -52,7 +52,10 @@ def keys_of(partner: str) -> QuerySet[ApiKey]:
 def tickets_of(principal: Principal) -> StreamTicketQuerySet:
     """Return the stream tickets that this key made; with ``keys:manage`` all of its partner."""
     rows: StreamTicketQuerySet = StreamTicket.objects.filter(partner_id=principal.partner)
-    return rows if principal.has("keys:manage") else rows.filter(issuer_id=principal.id)
+    if principal.has("keys:manage"):
+        return rows
+    own = Q(member_id=principal.id) if principal.kind == "member" else Q(issuer_id=principal.id)
+    return rows.filter(own)
 
 
 def is_any_partners_origin(origin: str) -> bool:

@@ -1,11 +1,23 @@
 """What a credential may do, in words, and what two of them have in common (pure)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 ANY_TOPIC = "*"
 
 ON_TOPICS = ("topic:*:read", "topic:*:write")
 """Scopes on every topic that the grants allow."""
+
+_VIEWER = frozenset({"topic:*:read", "webhooks:read", "deliveries:read"})
+_DEVELOPER = _VIEWER | {"topic:*:write", "webhooks:write", "deliveries:write", "keys:manage"}
+OF_ROLE: Mapping[str, frozenset[str]] = {
+    "viewer": _VIEWER,
+    "developer": _DEVELOPER,
+    "owner": _DEVELOPER | {"members:manage"},
+}
+"""What a person may do for a partner, in the words that credentials use.
+
+``members:manage`` is no scope of a credential: only people look after people.
+"""
 
 
 def common(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+from django.contrib.auth.models import User
 from django.db import connection
 
 from delivery import ledger
@@ -22,10 +23,12 @@ from subscriptions.models import (
     ApiKey,
     Endpoint,
     Grant,
+    Member,
     Notice,
     OAuthClient,
     Partner,
     Plan,
+    Role,
     StreamTicket,
     Subscription,
     Topic,
@@ -38,6 +41,10 @@ Conn = psycopg.Connection[tuple[Any, ...]]
 
 def partner(name: str = "") -> Partner:
     return Partner.objects.create(name=name or ids.new("acme"))
+
+
+def member(owner: Partner, user: User, role: Role = Role.OWNER) -> Member:
+    return Member.objects.create(partner=owner, user=user, role=role)
 
 
 def topic(name: str = "orders", **members: object) -> Topic:

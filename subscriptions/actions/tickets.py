@@ -3,7 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
@@ -23,7 +23,7 @@ from subscriptions.audit import Actor, Verb
 from subscriptions.authentication import tickets
 from subscriptions.authentication.tickets import Ticket, Use
 from subscriptions.grants import Action, Principal
-from subscriptions.models import StreamTicket
+from subscriptions.models import ApiKey, StreamTicket
 from subscriptions.streams import Order
 
 MAX_LIVE = 10_000
@@ -84,18 +84,16 @@ def create_ticket(principal: Principal, wish: Wish) -> tuple[StreamTicket, str]:
     process_throttle.take(principal.id)
     _check_topics(principal, wish)
     _check_origin(principal, wish.origin)
-    if principal.kind != "key":
-        raise Forbidden("Stream tickets are made with an API key, whose end is theirs too.")
-    issuer = ownership.get_key(principal.partner, principal.id)
+    issuer = _issuer(principal)
     if StreamTicket.objects.filter(partner_id=principal.partner).live().count() >= MAX_LIVE:
         text = f"A partner may have {MAX_LIVE} live tickets."
         raise RateLimited(text, retry_after_s=FULL_WAIT_S)
     text = tickets.new_text()
-    now = clock.now()
+    now, end = clock.now(), datetime.fromtimestamp(principal.expires_at_ms / 1000, UTC)
     row = StreamTicket.objects.create(
         secret_hash=tickets.digest(text),
         partner_id=principal.partner,
-        issuer=issuer,
+        **issuer,
         topics=list(wish.topics),
         filter=wish.filter,
         format=wish.format,
@@ -103,8 +101,8 @@ def create_ticket(principal: Principal, wish: Wish) -> tuple[StreamTicket, str]:
         origin=wish.origin,
         produce=wish.produce,
         max_connections=wish.max_connections,
-        open_before=_not_after(now + wish.open_within, issuer.expires_at),
-        expires_at=_not_after(now + wish.expires_in, issuer.expires_at),
+        open_before=min(now + wish.open_within, end),
+        expires_at=min(now + wish.expires_in, end),
     )
     return row, text
 
@@ -156,5 +154,11 @@ def _check_origin(principal: Principal, origin: str) -> None:
         raise Invalid([Fault("/origin", "origin_not_allowed", text)])
 
 
-def _not_after(moment: datetime, end: datetime) -> datetime:
-    return min(moment, end)
+def _issuer(principal: Principal) -> dict[str, ApiKey | str]:
+    """Return the column that says whose ticket it is; raise Forbidden for other credentials."""
+    match principal.kind:
+        case "key":
+            return {"issuer": ownership.get_key(principal.partner, principal.id)}
+        case "member":
+            return {"member_id": principal.id}
+    raise Forbidden("Stream tickets are made with an API key, whose end is theirs too.")

@@ -20,6 +20,12 @@ from subscriptions.audit import Actor, ActorKind
 from subscriptions.authentication import chain, verifiers
 from subscriptions.grants import Principal
 
+ACTORS = {"key": ActorKind.KEY, "member": ActorKind.MEMBER}
+MEMBER = "kafkahub.member"
+"""Key of a request's META under which the portal puts the member it asks for.
+
+No client can set it: names of headers begin with ``HTTP_`` there.
+"""
 STORED_HEADERS = ("Content-Type", "ETag", "Location")
 REPLAYED = {"Idempotency-Replayed": "true", "Idempotent-Replayed": "true"}
 """Both spellings are in use among clients; one means the other."""
@@ -87,6 +93,9 @@ class PartnerView(ApiView):
 
     def _identified(self) -> Principal:
         request = self.django_request
+        member = request.META.get(MEMBER)
+        if isinstance(member, Principal):
+            return member
         if any(str(value).startswith(verifiers.FRONTS) for value in request.GET.values()):
             text = "A credential must not be in a URL; send it in the Authorization header."
             raise Unauthenticated(text)
@@ -110,9 +119,10 @@ class PartnerView(ApiView):
     @property
     def actor(self) -> Actor:
         """Return who acts, for the audit log."""
+        is_member = self.principal.kind == "member"
         return Actor(
-            kind=ActorKind.KEY if self.principal.kind == "key" else ActorKind.CLIENT,
-            id=self.principal.id,
+            kind=ACTORS.get(self.principal.kind, ActorKind.CLIENT),
+            id=self.principal.name if is_member else self.principal.id,
             partner=self.principal.partner,
             address=self._address or None,
             request_id=answers.request_id(self.django_request),

@@ -40,6 +40,10 @@ KEY: Mapping[str, object] = {
 MADE: Mapping[str, object] = {**KEY, "key": "khk_live_…"}
 
 
+WIDEST = Rights(mode="live", scopes=frozenset(), topics=None, cidrs=frozenset())
+"""What an owner's new key has where nothing was said; its scopes are always said."""
+
+
 class Keys(PartnerView):
     tag = "api-keys"
     operations: ClassVar[Mapping[str, Operation]] = {
@@ -78,8 +82,8 @@ class Keys(PartnerView):
         return self.commit(lambda: self._create(values))
 
     def _create(self, values: Values) -> HttpResponse:
-        maker = ownership.get_key(self.partner, self.principal.id)
-        own = Rights.of(maker)
+        maker = _maker(self)
+        own = Rights.of(maker) if maker else WIDEST
         topics = values.get("topics", own.topics)
         rights = Rights(
             mode=values.get("mode", own.mode),
@@ -143,7 +147,7 @@ class OneKey(PartnerView):
     def _update(self, key: str, values: Values) -> HttpResponse:
         locked = ownership.get_key(self.partner, key, lock=True)
         self.require_match(locked.version)
-        maker = ownership.get_key(self.partner, self.principal.id)
+        maker = _maker(self)
         row = actions.update_key(self.actor, locked, values, maker)
         return self.single(KeyOut(row).data, row.version)
 
@@ -183,11 +187,18 @@ class RotateKey(PartnerView):
 
     def _rotate(self, key: str, overlap: timedelta) -> HttpResponse:
         old = ownership.get_key(self.partner, key)
-        maker = ownership.get_key(self.partner, self.principal.id)
+        maker = _maker(self)
         row, plain = actions.rotate_key(self.actor, old, overlap, maker)
         place = f"{self.django_request.path.rpartition('/api-keys/')[0]}/api-keys/{row.id}"
         data = {**KeyOut(row).data, "key": plain}
         return self.single(data, row.version, 201, {"Location": place})
+
+
+def _maker(view: PartnerView) -> ApiKey | None:
+    """Return the key whose rights bound the new one's; None for an owner in the portal."""
+    if view.principal.kind == "member":
+        return None
+    return ownership.get_key(view.partner, view.principal.id)
 
 
 def _filtered(rows: QuerySet[ApiKey], arguments: Arguments) -> QuerySet[ApiKey]:

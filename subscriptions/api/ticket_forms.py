@@ -55,7 +55,7 @@ class TicketOut(serializers.Serializer[StreamTicket]):
     """A ticket without its text."""
 
     id = CharField()
-    issuer = CharField(source="issuer_id")
+    issuer = SerializerMethodField()
     topics = ListField(child=CharField())
     transports = ListField(child=CharField())
     filter = JSONField(allow_null=True)
@@ -68,6 +68,9 @@ class TicketOut(serializers.Serializer[StreamTicket]):
     open_before = Moment()
     opened_at = Moment(allow_null=True)
     expires_at = Moment()
+
+    def get_issuer(self, ticket: StreamTicket) -> str:
+        return ticket.issuer_id or ticket.member_id or ""
 
     def get_format(self, ticket: StreamTicket) -> str | None:
         return ticket.format or None

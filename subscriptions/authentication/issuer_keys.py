@@ -98,7 +98,7 @@ def fetched(url: str) -> PyJWKSet:
         connect_timeout_ms=FETCH_MS,
         body_cap=MAX_BYTES,
     )
-    answer = fetch(request, _profile(), verification.resolver())
+    answer = fetch(request, profile(), verification.resolver())
     if answer.outcome is not None or answer.status != OK or answer.note is not None:
         raise Unusable(answer.outcome or answer.note or f"status {answer.status}")
     value = strictjson.loads(answer.body)
@@ -124,7 +124,8 @@ def is_public(key: object) -> bool:
 
 
 @functools.cache
-def _profile() -> Profile:
+def profile() -> Profile:
+    """Return how addresses that operators set are dialled."""
     settings = config.load()
     if settings.egress_ca_file:
         path = Path(settings.egress_ca_file)

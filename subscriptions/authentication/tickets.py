@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import DatabaseError, connection
+from django.db.models import QuerySet
 
 from kafkahub import clock
 from kafkahub.errors import (
@@ -20,7 +21,7 @@ from kafkahub.errors import (
     Unavailable,
 )
 from subscriptions import plans
-from subscriptions.authentication import api_key
+from subscriptions.authentication import api_key, member
 from subscriptions.grants import Action, Principal
 from subscriptions.models import Partner, StreamTicket
 
@@ -104,7 +105,9 @@ def look_up(digests: Collection[bytes]) -> dict[bytes, Ticket]:
 
     Gives the thread's connection back, so a pool of threads holds none. Raises Unavailable.
     """
-    rows = StreamTicket.objects.select_related("issuer__partner", "partner")
+    rows = StreamTicket.objects.select_related(
+        "issuer__partner", "member__user", "member__partner", "partner"
+    )
     try:
         found = list(rows.filter(secret_hash__in=list(digests)))
         all_plans = plans.read() if found else plans.NONE
@@ -141,15 +144,21 @@ def ended(tickets: Collection[str]) -> set[str]:
     For open streams, every few seconds: one query, by primary key. Raises Unavailable.
     """
     try:
-        rows = StreamTicket.objects.select_related("issuer__partner", "partner").filter(
-            pk__in=list(tickets)
-        )
+        rows = StreamTicket.objects.select_related(
+            "issuer__partner", "member__user", "member__partner", "partner"
+        ).filter(pk__in=list(tickets))
         alive = {row.pk for row in rows if not _refusal(row)}
     except DatabaseError as error:
         raise Unavailable("Tickets cannot be checked right now.") from error
     finally:
         _give_back()
     return set(tickets) - alive
+
+
+def _rows() -> QuerySet[StreamTicket]:
+    return StreamTicket.objects.select_related(
+        "issuer__partner", "member__user", "member__partner", "partner"
+    )
 
 
 def _give_back() -> None:
@@ -177,7 +186,7 @@ def known(row: StreamTicket, all_plans: plans.Plans) -> Ticket:
 
 def _principal(row: StreamTicket, all_plans: plans.Plans) -> Principal:
     """Return whom the ticket opens for: what it holds and its issuer still has."""
-    issuer = api_key.known(row.issuer, all_plans).principal
+    issuer = _issuer(row, all_plans)
     wanted: tuple[Action, ...] = ("read", "write") if row.produce else ("read",)
     scopes = frozenset(
         f"topic:{name}:{action}"
@@ -193,13 +202,22 @@ def _principal(row: StreamTicket, all_plans: plans.Plans) -> Principal:
     )
 
 
+def _issuer(row: StreamTicket, all_plans: plans.Plans) -> Principal:
+    if row.issuer is not None:
+        return api_key.known(row.issuer, all_plans).principal
+    if row.member is None:
+        raise AssertionError("a constraint gives every ticket an issuer")
+    return member.principal(row.member, row.expires_at, all_plans)
+
+
 def _refusal(row: StreamTicket) -> str:
-    now = clock.now()
+    key, now = row.issuer, clock.now()
     if row.revoked_at is not None:
         return "The stream ticket was revoked."
-    if min(row.expires_at, row.issuer.expires_at) <= now:
+    if row.expires_at <= now or (key is not None and key.expires_at <= now):
         return "The stream ticket has expired; ask for a new one."
-    if row.issuer.revoked_at is not None or row.partner.status != Partner.Status.ACTIVE:
+    is_revoked = key is not None and key.revoked_at is not None
+    if is_revoked or row.partner.status != Partner.Status.ACTIVE:
         return "The stream ticket ended with its issuer."
     return ""
 

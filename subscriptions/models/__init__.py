@@ -4,6 +4,7 @@ from subscriptions.models.audit import AuditEvent
 from subscriptions.models.clients import Issuer, OAuthClient, TokenSubject
 from subscriptions.models.endpoints import Endpoint, SigningSecret
 from subscriptions.models.lanes import LanePosition
+from subscriptions.models.members import Invitation, Member, Role
 from subscriptions.models.notices import Episode, Notice
 from subscriptions.models.operations import IdempotencyKey, UsageHour
 from subscriptions.models.partners import ApiKey, Partner
@@ -29,8 +30,10 @@ __all__ = [
     "Episode",
     "Grant",
     "IdempotencyKey",
+    "Invitation",
     "Issuer",
     "LanePosition",
+    "Member",
     "Notice",
     "OAuthClient",
     "Partner",
@@ -43,6 +46,7 @@ __all__ = [
     "PullInstance",
     "PullLease",
     "PullPosition",
+    "Role",
     "SigningSecret",
     "StreamTicket",
     "Subscription",

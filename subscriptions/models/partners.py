@@ -39,6 +39,9 @@ class Partner(models.Model):
         on_delete=models.PROTECT,
         help_text="What the partner may use; empty for the default plan.",
     )
+    needs_second_factor = models.BooleanField(
+        default=False, help_text="Its members open the portal with a second factor only."
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from kafkahub import clock, ids
+from subscriptions.models.members import Member
 from subscriptions.models.partners import MAX_ORIGIN, ApiKey, Partner
 
 
@@ -41,7 +42,16 @@ class StreamTicket(models.Model):
     )
     secret_hash = models.BinaryField(unique=True, editable=False, help_text="SHA-256 of the text.")
     partner = models.ForeignKey(Partner, on_delete=models.CASCADE, related_name="tickets")
-    issuer = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="tickets")
+    issuer = models.ForeignKey(
+        ApiKey, null=True, on_delete=models.CASCADE, related_name="tickets", help_text="Its key."
+    )
+    member = models.ForeignKey(
+        Member,
+        null=True,
+        on_delete=models.CASCADE,
+        related_name="tickets",
+        help_text="Who made it in the portal, where no key did.",
+    )
     topics = ArrayField(models.CharField(max_length=249), help_text="In the order of its URL.")
     filter = models.JSONField(null=True, help_text="Null: the URL may bring one.")
     format = models.CharField(
@@ -64,6 +74,11 @@ class StreamTicket(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [models.Index(fields=["partner", "expires_at"], name="ticket_partner_end")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(issuer__isnull=True) ^ Q(member__isnull=True), name="ticket_one_issuer"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.id

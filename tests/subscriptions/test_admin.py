@@ -64,8 +64,8 @@ def newest() -> AuditEvent:
 def test_signing_in_out_and_failing_to_are_audited(client: Client) -> None:
     User.objects.create_superuser("olga", password=PASSWORD)
 
-    client.post("/admin/login/", {"username": "olga", "password": "wrong"})
-    client.post("/admin/login/", {"username": "olga", "password": PASSWORD})
+    client.post("/account/login/", {"login": "olga", "password": "wrong"})
+    client.post("/account/login/", {"login": "olga", "password": PASSWORD})
     client.post("/admin/logout/")
 
     rows = AuditEvent.objects.order_by("id").values_list("verb", "actor", "address")
