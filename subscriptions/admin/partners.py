@@ -23,6 +23,8 @@ from subscriptions.models import (
     AuditEvent,
     Endpoint,
     Grant,
+    Invitation,
+    Member,
     Partner,
     StreamTicket,
     Subscription,
@@ -49,6 +51,9 @@ class Origins(forms.CharField):
             raise forms.ValidationError(error.detail) from None
 
 
+CHOSEN = ("plan", "allowed_origins", "needs_second_factor")
+
+
 class PartnerForm(AnyForm):
     """The members of a partner that operators set."""
 
@@ -60,7 +65,7 @@ class PartnerForm(AnyForm):
 
     class Meta:
         model = Partner
-        fields = ("name", "contact", "plan", "allowed_origins")
+        fields = ("name", "contact", *CHOSEN)
 
 
 @admin.register(Partner)
@@ -77,6 +82,7 @@ class PartnerAdmin(VersionedAdmin[Partner]):
         "contact",
         "plan",
         "allowed_origins",
+        "needs_second_factor",
         "id",
         "status_badge",
         "see_also",
@@ -100,6 +106,8 @@ class PartnerAdmin(VersionedAdmin[Partner]):
                 ("API keys", ApiKey, own),
                 ("Endpoints", Endpoint, own),
                 ("Subscriptions", Subscription, own),
+                ("Members", Member, own),
+                ("Invitations", Invitation, own),
                 ("Stream tickets", StreamTicket, own),
                 ("Usage", UsageHour, own),
                 ("Audit", AuditEvent, {"partner__exact": partner.pk}),
@@ -108,7 +116,10 @@ class PartnerAdmin(VersionedAdmin[Partner]):
 
     def create(self, actor: Actor, obj: Partner, form: AnyForm) -> Partner:
         made = verbs.create_partner(actor, obj.name, obj.contact)
-        chosen = {name: form.cleaned_data[name] for name in ("plan", "allowed_origins")}
+        chosen = {
+            name: form.cleaned_data[name]
+            for name in ("plan", "allowed_origins", "needs_second_factor")
+        }
         return verbs.update_partner(actor, made, chosen)
 
     @admin.action(description="Suspend", permissions=["operate"])

@@ -68,9 +68,9 @@ def product() -> Iterator[None]:
 
 def sign_in(watched: Watched) -> Page:
     page = watched.open("/admin/")
-    page.get_by_label("Username").fill("olga")
+    page.get_by_label("E-mail or operator name").fill("olga")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_role("heading", name="Overview").wait_for()
     return page
 
