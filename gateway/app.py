@@ -32,6 +32,7 @@ from gateway.stream import Streams
 from gateway.tickets import TicketDesk
 from gateway.tolls import Tolls
 from gateway.topology import Topology
+from gateway.turns import Opening
 from gateway.websocket import PATHS, Doorstep, SocketDoor
 from kafkahub import crypto
 from kafkahub.config import Config
@@ -92,10 +93,12 @@ class Gateway:
         self.gate = Gate(limiter.streams, self.register.admit, most_streams())
         is_secure = settings.base_url.startswith("https://")
         self.porter = Porter(self._pool, self.desk, tolls, is_secure=is_secure)
+        opening = Opening()
         self._door = StreamDoor(
             self.streams,
             self.porter,
             self.gate,
+            opening,
             tolls=tolls,
             base_url=settings.base_url,
             origins=self.origins,
@@ -106,6 +109,7 @@ class Gateway:
             Doorstep(
                 porter=self.porter,
                 gate=self.gate,
+                opening=opening,
                 tolls=tolls,
                 origins=self.origins,
                 base_url=settings.base_url,

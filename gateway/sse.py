@@ -1,6 +1,5 @@
 """``/streams/``: server-sent events and NDJSON."""
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,13 +41,13 @@ from gateway.query import (
 from gateway.refusals import is_soft, manner_of, reason_of, refusal, retry_after
 from gateway.stream import Opened, Streams, Wanted
 from gateway.tolls import STREAM, Tolls
+from gateway.turns import Opening
 from kafkahub import clock
 from kafkahub.dispatch import SERVER_SEND
 from kafkahub.errors import (
     HubError,
     MethodNotAllowed,
     OriginNotAllowed,
-    Overloaded,
     Unavailable,
 )
 from subscriptions.cursor import FINAL_TOKEN
@@ -56,9 +55,6 @@ from subscriptions.grants import Principal
 
 PREFIX = "/streams/"
 METHODS = "GET, HEAD, OPTIONS"
-MAX_OPENING = 256
-"""Streams being opened at once; others wait ``OPENING_S`` at most."""
-OPENING_S = 5.0
 RETRY_MS = (2_000, 4_000)
 """What the opening frame tells a browser: it keeps the last value it saw."""
 HEADERS: Mapping[str, str] = {
@@ -87,6 +83,7 @@ class StreamDoor:
         streams: Streams,
         porter: Porter,
         gate: Gate,
+        opening: Opening,
         *,
         tolls: Tolls,
         base_url: str,
@@ -101,10 +98,11 @@ class StreamDoor:
         self._base_url = base_url
         self._origins = origins
         self._max_age_s = max_age_s
-        self._opening = asyncio.Semaphore(MAX_OPENING)
+        self._opening = opening
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, until its stream has ended."""
+        await self._opening.rounds.next()
         connection = await self._connect(Call(request_of(scope), send), scope)
         if connection is None:
             return
@@ -112,6 +110,7 @@ class StreamDoor:
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass  # what a client still sends is dropped
+            await self._opening.rounds.next()  # thousands may be cut at once
         finally:
             self._end(connection)
 
@@ -149,7 +148,7 @@ class StreamDoor:
             raise Unavailable("The server restarts.", retry_after_s=1)
         topics = topics_of(request.path, PREFIX)
         check_names(request)
-        async with Turn(self._opening):
+        async with self._opening.places:
             call.visitor = await self._porter.visitor(request, transport="sse", topics=topics)
             self._cors(call)
             self._tolls.enter(call.visitor.principal, request.address, call.door.name)
@@ -303,26 +302,6 @@ class Call:
     visitor: Visitor | None = None
     cors: Mapping[str, str] = field(default_factory=dict)
     begun_s: float = field(default_factory=time.monotonic)
-
-
-class Turn:
-    """One of the places for opening a stream; others wait for it, not for long.
-
-    Raises Overloaded when none was free in time.
-    """
-
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
-
-    async def __aenter__(self) -> None:
-        try:
-            async with asyncio.timeout(OPENING_S):
-                await self._places.acquire()
-        except TimeoutError:
-            raise Overloaded("Too many streams are being opened.", retry_after_s=5) from None
-
-    async def __aexit__(self, *_: object) -> None:
-        self._places.release()
 
 
 def _closing(connection: Connection, why: Ending) -> Sequence[Message]:

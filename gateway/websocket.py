@@ -3,7 +3,6 @@
 ``/ws/echo`` sends back what comes, for conformance runs, where the setting allows it.
 """
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -32,9 +31,9 @@ from gateway.hub.connections import Connection
 from gateway.hub.transport import Outlet
 from gateway.query import PARAMETERS, check_names, topics_of, wanted_of
 from gateway.refusals import retry_after
-from gateway.sse import MAX_OPENING, Turn
 from gateway.stream import Wanted
 from gateway.tolls import SOCKET, Tolls
+from gateway.turns import Opening
 from kafkahub import clock
 from kafkahub.errors import Fault, HubError, Invalid, NotFound, Unavailable, UpgradeRequired
 from subscriptions.grants import Principal
@@ -58,6 +57,7 @@ class Doorstep:
 
     porter: Porter
     gate: Gate
+    opening: Opening
     tolls: Tolls
     origins: Callable[[], Origins]
     base_url: str
@@ -74,7 +74,6 @@ class SocketDoor:
     def __init__(self, parts: Parts, doorstep: Doorstep) -> None:
         self._parts = parts
         self._at = doorstep
-        self._opening = asyncio.Semaphore(MAX_OPENING)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or one plain HTTP request, which is told to upgrade."""
@@ -82,6 +81,7 @@ class SocketDoor:
             await self._refuse(scope, send, UpgradeRequired("This address is a WebSocket."))
             return
         await receive()  # websocket.connect
+        await self._at.opening.rounds.next()
         if scope["path"] == ECHO_PATH and self._at.has_echo:
             await echo(receive, send)
             return
@@ -100,7 +100,7 @@ class SocketDoor:
         check_names(request, KNOWN)
         if self._parts.hub.is_draining:
             raise Unavailable("The server restarts.", retry_after_s=1)
-        async with Turn(self._opening):
+        async with self._at.opening.places:
             visitor = await self._at.porter.visitor(request, transport=DOOR, topics=None)
         principal = visitor.principal
         try:

@@ -230,6 +230,7 @@ def measure(program: Path, source: Source, streams: int, arguments: argparse.Nam
     """Return everything about one number of listeners."""
     with web_process() as web, Listeners(program, web.port, *source.request) as listeners:
         listeners.open(1, 1)
+        listeners.wait_live(1)
         source.produce(WARM_UP)
         listeners.wait_records(WARM_UP)
         empty_kb = web.memory_kb()

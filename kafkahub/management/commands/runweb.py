@@ -40,7 +40,7 @@ class Command(BaseCommand):
             port=options["port"],
             workers=options["workers"],
             http=GuardedProtocol,
-            loop="uvloop",
+            loop="gateway.loop:Loop",
             lifespan="on",
             ws=GuardedWebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
