@@ -145,9 +145,10 @@ class _Turn:
         begun_s = time.monotonic()
         while missing and size < SLICE_BYTES:
             records = reader.read(READ_RECORDS, POLL_S)
-            kept = [one for one in records if one.offset < job.target.offsets[_part(one)]]
-            size += _take(kept, group)
-            newest_ms = max([newest_ms, *(one.timestamp_ms or 0 for one in kept)])
+            if any(reader.position(*part) > job.target.offsets[part] for part in missing):
+                records = [one for one in records if one.offset < job.target.offsets[_part(one)]]
+            size += _take(records, group)
+            newest_ms = max([newest_ms, *(one.timestamp_ms or 0 for one in records)])
             self._skip(reader, group, job.target)
             for part in missing:
                 offsets[part] = min(reader.position(*part), job.target.offsets[part])

@@ -70,11 +70,19 @@ class Place:
     def after(self, entries: Sequence[Entry]) -> "Place":
         """Return the place behind some entries that stand in the order they were read in."""
         offsets = dict(self.offsets)
-        time_ms = self.time_ms
+        time_ms, before = self.time_ms, None
         for entry in entries:
             record = entry.record
-            offsets[record.topic, record.partition] = record.offset + 1
-            time_ms = max(time_ms, record.timestamp_ms or 0)
+            # Records come in runs of one partition: an offset is noted at the end of a run.
+            if before is not None and (
+                record.partition != before.partition or record.topic is not before.topic
+            ):
+                offsets[before.topic, before.partition] = before.offset + 1
+            before, stamp = record, record.timestamp_ms
+            if stamp is not None and stamp > time_ms:
+                time_ms = stamp
+        if before is not None:
+            offsets[before.topic, before.partition] = before.offset + 1
         return Place(offsets, time_ms)
 
     def behind(self, end: Offsets) -> int:
