@@ -147,6 +147,10 @@ class Outcomes:
                 Dead(delivery.webhook_id, reason, reason, None, delivery.attempts, delivery.sends)
             )
 
+    def outdated(self, delivery: Delivery) -> None:
+        """Set aside what was projected under a grant that has changed: it is made anew first."""
+        self._park(delivery, "scheduled", "grant_changed", 0.0)
+
     def attempt(
         self,
         sent: Request,

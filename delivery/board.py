@@ -202,9 +202,14 @@ class Board:
     def _reform(self, lane: Lane, form: LaneForm) -> None:
         """Let what is queued go out by the settings of now, to the endpoint of now."""
         before = lane.form.subscription
+        topic = lane.partition.topic
+        is_right_new = before.grants.get(topic) != form.subscription.grants.get(topic)
         if before.endpoint.id != form.subscription.endpoint.id:
             self._turns.withdraw(self.window(before), lane)
         lane.form = form
+        if is_right_new and (lane.queue or lane.is_granted) and lane.state is not LaneState.PAUSED:
+            # What is queued was projected under the grant of before: it is read again.
+            self._fall_behind(lane, "grant_changed")
         self._offer(lane)
 
     def _found(self, partition: Partition, found: inbox.Found) -> None:

@@ -15,6 +15,7 @@ from delivery import inbox, request
 from delivery.batch import Batch, Outcomes
 from delivery.board import Board
 from delivery.breaker import PROBE_S
+from delivery.forms import is_outdated, is_same_right
 from delivery.inbox import Place
 from delivery.lanes import Delivery
 from delivery.outcome import OutcomeClass, classify, name_of
@@ -191,10 +192,16 @@ class Dispatcher:
     # Requests out.
 
     def _request(self, delivery: Delivery, now: float) -> Request | None:
-        if delivery.lane is not None:
-            delivery.form = delivery.lane.form  # secrets and URL of now, not of when it was read
         if not delivery.webhook_id:
             delivery.webhook_id = delivery.form.deliveries.of(delivery.offset)
+        lane = delivery.lane
+        if lane is not None and delivery.form is not lane.form:
+            if not is_same_right(delivery.form, lane.form):
+                self._board.settle(delivery)
+                self._outcomes.outdated(delivery)
+                self._turns.landed(self._board.window(lane.form.subscription))
+                return None
+            delivery.form = lane.form  # secrets and URL of now, not of when it was read
         try:
             ready = request.build(
                 delivery,
@@ -360,7 +367,7 @@ class Dispatcher:
     def _claimed(self, note: inbox.ParkedClaimed) -> None:
         for row in note.rows:
             form = self._board.parked_form(row)
-            if form is None or not form.subscription.sending:
+            if form is None or not form.subscription.sending or is_outdated(row, form):
                 self._outcomes.give_back(row)
                 continue
             delivery = Delivery(form, None, row.offset)

@@ -64,3 +64,16 @@ class Naming:
             partition=row.partition,
             generation=row.generation,
         )
+
+
+def is_same_right(before: LaneForm, now: LaneForm) -> bool:
+    """Return whether a record that was projected then may leave as it is now."""
+    topic = now.topic.name
+    return before.subscription.grants.get(topic) == now.subscription.grants.get(topic)
+
+
+def is_outdated(row: ParkedRow, form: LaneForm) -> bool:
+    """Return whether a parked body was projected under another version of the grant."""
+    grant = form.subscription.grants.get(row.topic)
+    is_record = row.partition >= 0  # a test is no record, and what its partner gave
+    return is_record and (grant is None or grant.version != row.grant_version)

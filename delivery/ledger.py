@@ -143,6 +143,11 @@ WITH due AS MATERIALIZED (
           SELECT id FROM parked_delivery
            WHERE subscription_id = o.subscription AND state = 'scheduled'
              AND next_attempt_at <= now()
+             AND NOT EXISTS (
+                 SELECT FROM subscriptions_subscription s
+                   JOIN subscriptions_grant g ON g.partner_id = s.partner_id
+                  WHERE s.id = o.subscription AND g.topic_id = topic AND g.action = 'read'
+                    AND partition >= 0 AND g.version <> grant_version)
            ORDER BY next_attempt_at LIMIT %(each)s
              FOR UPDATE SKIP LOCKED) p
      LIMIT %(limit)s

@@ -69,6 +69,7 @@ class ParkedDelivery(models.Model):
         EXHAUSTED = "exhausted"
         UNDECODABLE = "undecodable"
         TOO_LARGE = "too_large"
+        GRANT_CHANGED = "grant_changed"
         RESEND = "resend"
         TEST = "test"
         GAP = "gap"

@@ -87,6 +87,24 @@ SELECT s.partner_id, e.subscription_id, e.reason, count(*)
 """  # parked_expiring (expires_at)
 
 
+REPROJECT = """
+UPDATE parked_delivery
+   SET body = %(body)s, sealed_body = %(sealed_body)s, headers = %(headers)s::jsonb,
+       key = %(key)s, grant_version = %(grant_version)s
+ WHERE id = %(id)s AND state = 'scheduled' AND grant_version = %(before)s
+RETURNING id
+"""  # the primary key
+
+# Without its body and key: they are what the grant showed before.
+BURY_CHANGED = """
+UPDATE parked_delivery
+   SET state = 'dead', reason = 'grant_changed', body = NULL, sealed_body = NULL, key = NULL,
+       next_attempt_at = NULL, expires_at = now() + make_interval(days => %(kept_days)s)
+ WHERE id = %(id)s AND state = 'scheduled' AND grant_version = %(before)s
+RETURNING id
+"""  # the primary key
+
+
 class Expired(NamedTuple):
     """Dead letters of one subscription that were purged for one reason."""
 
@@ -133,6 +151,37 @@ def insert(values: Mapping[str, Any], headers: Mapping[str, str], *, is_sensitiv
     kept = _kept(values["id"], values["body"], is_sensitive=is_sensitive)
     key = None if is_sensitive else values["key"]
     return _is_rung(_rows(INSERT, {**values, **kept, "key": key, "headers": _json(headers)}))
+
+
+def reproject(
+    row_id: str,
+    before: int,
+    *,
+    body: bytes,
+    key: bytes | None,
+    is_sensitive: bool,
+    headers: Mapping[str, str],
+    grant_version: int,
+) -> bool:
+    """Give a row that waits the body of another grant version; False when it moved meanwhile.
+
+    before  the version that it was projected under
+    """
+    values = {
+        "id": row_id,
+        "before": before,
+        **_kept(row_id, body, is_sensitive=is_sensitive),
+        "key": None if is_sensitive else key,
+        "headers": _json(headers),
+        "grant_version": grant_version,
+    }
+    return _is_rung(_rows(REPROJECT, values))
+
+
+def bury_changed(row_id: str, before: int, *, kept_days: int) -> bool:
+    """Make a row a dead letter that the grant no longer shows; False when it moved meanwhile."""
+    values = {"id": row_id, "before": before, "kept_days": kept_days}
+    return bool(_rows(BURY_CHANGED, values))
 
 
 def discard(row_ids: Collection[str], states: Collection[str]) -> set[str]:

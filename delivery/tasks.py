@@ -8,7 +8,7 @@ from celery import shared_task
 from django.db import connection
 from psycopg.errors import LockNotAvailable
 
-from delivery import notices, parking, partitions
+from delivery import notices, parking, partitions, reprojection
 from kafkahub import config
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
@@ -56,6 +56,15 @@ def send_notices() -> None:
     with alone("delivery.notices") as mine:
         if mine:
             notices.hand_out(ROWS_PER_SLICE)
+
+
+@shared_task
+def make_parked_anew(rows: int = 200) -> None:
+    """Project parked records again whose grant has changed; nothing of them is sent before."""
+    with alone("delivery.reprojection") as mine:
+        pass  # it asks Kafka, so the lock is not held; a second process at it does no harm
+    if mine:
+        reprojection.make_anew(rows)
 
 
 @shared_task

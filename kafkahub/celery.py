@@ -90,6 +90,7 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "partitions": _every(3_600, "delivery.tasks.keep_partitions"),
     "dead-letters": _every(3_600, "delivery.tasks.expire_dead_letters"),
     "parked": _every(5, "delivery.tasks.sweep_parked"),
+    "parked-anew": _every(5, "delivery.tasks.make_parked_anew"),
     "idempotency-keys": _every(3_600, "subscriptions.tasks.expire_idempotency_keys"),
     "stream-tickets": _every(3_600, "subscriptions.tasks.expire_stream_tickets"),
     "usage": _every(3_600, "subscriptions.tasks.expire_usage"),

@@ -79,6 +79,7 @@ class Verb(StrEnum):
     DELIVERY_RESENT = "delivery.resent"
     PARKED_REDRIVEN = "parked.redriven"
     PARKED_DISCARDED = "parked.discarded"
+    PARKED_OUTDATED = "parked.outdated"
     PARKED_PURGED = "parked.purged"
     PAYLOAD_VIEWED = "payload.viewed"
     TEST_SENT = "test.sent"

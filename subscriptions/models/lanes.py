@@ -30,6 +30,7 @@ class LanePosition(models.Model):
         SUBSCRIPTION = "subscription"
         RECREATED = "recreated"
         SEEK = "seek"
+        GRANT_CHANGED = "grant_changed"
 
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="lanes")
     topic = models.CharField(max_length=249)
