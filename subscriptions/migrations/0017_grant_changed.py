@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('subscriptions', '0015_grant_rules'),
+        ('subscriptions', '0016_members'),
     ]
 
     operations = [
