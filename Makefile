@@ -11,7 +11,10 @@ STACK := $(PYTHON) -m kafkahub.devstack
 MADE_UP := $(STACK) settings --
 TESTS ?=
 
-.PHONY: help dev test check lock bench-delivery bench-streams bench-gateway
+SEED ?=
+MINUTES ?= 60
+
+.PHONY: help dev test check lock torture torture-long bench-delivery bench-streams bench-gateway
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,6 +35,12 @@ check: .venv/installed ## lint, types, layers, migrations, settings of productio
 	$(MADE_UP) $(PYTHON) manage.py check --deploy --fail-level WARNING
 	$(MADE_UP) $(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(MADE_UP) $(PYTHON) manage.py docs --check
+
+torture: .venv/installed ## kill, cut and stop everything under load, ~5 minutes; SEED=n repeats a run
+	@$(PYTHON) -m tests.torture $(if $(SEED),--seed $(SEED))
+
+torture-long: .venv/installed ## the same for an hour; MINUTES=n for another length
+	@$(PYTHON) -m tests.torture --profile long --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench-delivery: .venv/installed ## measure the delivery engine on real Kafka; the last line is JSON
 	@$(STACK) run -- $(PYTHON) tests/bench/delivery.py

@@ -27,7 +27,7 @@ def run(command: Sequence[str]) -> int:
     What the environment names is not used: a test run wipes, kills and floods what it stands on.
     Raises StartFailed when a part cannot be had, or stops before the command does.
     """
-    with TemporaryDirectory(prefix="kafkahub-", dir=_room()) as name, Processes() as processes:
+    with TemporaryDirectory(prefix="kafkahub-", dir=room()) as name, Processes() as processes:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL may run as somebody else, who has to pass through
         env = {k: v for k, v in os.environ.items() if not k.startswith("KAFKAHUB_") or k in KEPT}
@@ -87,7 +87,7 @@ def _finish(processes: Processes, command: Child) -> int:
     return command.finish(0)
 
 
-def _room() -> str:
+def room() -> str:
     """Return where temporary folders go that PostgreSQL's account can reach."""
     account = unprivileged()
     usual = gettempdir()
