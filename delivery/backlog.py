@@ -5,8 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import structlog
-
 from delivery import metrics
 from delivery.inbox import Ask, BacklogFed, Hit, Note, Place
 from delivery.matcher import hit
@@ -18,8 +16,6 @@ from subscriptions.live import Snapshot
 BATCH_RECORDS = 500
 WAIT_S = 0.05
 """How long a read waits for a first record; then the end of the partition answers."""
-
-log = structlog.get_logger()
 
 
 class Backlog:
@@ -33,6 +29,8 @@ class Backlog:
     Lanes of one partition share what is read: reading goes on from the lowest place asked for,
     and every lane is given what lies at or above its own. So a hundred lanes that start at the
     beginning cost one read.
+
+    shorter  told of a partition whose log ends below a place that a lane stands at
     """
 
     def __init__(
@@ -41,10 +39,12 @@ class Backlog:
         options: Mapping[str, object],
         snapshot: Callable[[], Snapshot],
         post: Callable[[Note], None],
+        shorter: Callable[[Place], None],
     ) -> None:
         self._options = options
         self._snapshot = snapshot
         self._post = post
+        self._shorter = shorter
         self._asks: queue.SimpleQueue[Ask | None] = queue.SimpleQueue()
         self._open: dict[Place, list[Ask]] = {}
         self._stopping = threading.Event()
@@ -134,11 +134,10 @@ class Backlog:
     def _on_out_of_range(self, found: OutOfRange) -> None:
         """Let lanes go on where the log begins, or stand still where it is shorter than before."""
         place = (found.topic, found.partition)
+        asks = self._open.pop(place, [])
         if found.offset > found.high:
-            log.error("partition.recreated", **found._asdict())
-            self._open.pop(place, None)
+            self._shorter(place)
             return
-        metrics.gap_records.labels("retention").inc(found.low - found.offset)
-        log.error("gap.found", reason="retention", **found._asdict())
-        for ask in self._open.pop(place, []):
-            self._post(BacklogFed(ask, (), max(ask.offset, found.low)))
+        for ask in asks:
+            is_gap = ask.offset < found.low
+            self._post(BacklogFed(ask, (), max(ask.offset, found.low), is_gap=is_gap))

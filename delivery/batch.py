@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+from delivery.gaps import Noticed
 from delivery.lanes import Delivery, Lane, Partition
 from delivery.ledger import TEST_PREFIX, AttemptRow, Dead, Later, NewlyParked, ParkedRow
 from delivery.outcome import OutcomeClass
@@ -42,6 +43,7 @@ class Batch:
     lanes: list[LaneRow] = field(default_factory=list)
     floors: list[Floor] = field(default_factory=list)
     hastened: list[Hastened] = field(default_factory=list)
+    gaps: list[Noticed] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -54,6 +56,7 @@ class Batch:
             or self.lanes
             or self.floors
             or self.hastened
+            or self.gaps
         )
 
 
@@ -89,6 +92,13 @@ class Outcomes:
         self._batch.parked = [
             row for row in self._batch.parked if (row.topic, row.partition) != place
         ]
+        self._batch.gaps = [
+            found for found in self._batch.gaps if (found.gap.topic, found.gap.partition) != place
+        ]
+
+    def gap(self, found: Noticed) -> None:
+        """Announce offsets that a lane will never be given."""
+        self._batch.gaps.append(found)
 
     def delivered(self, delivery: Delivery) -> None:
         """Note that a delivery is done."""
@@ -204,6 +214,7 @@ class Outcomes:
         lanes, self._lanes = self._lanes, set()
         touched = {lane.partition for lane in lanes}
         parked = {(row.topic, row.partition) for row in batch.parked}
+        parked |= {(found.gap.topic, found.gap.partition) for found in batch.gaps}
         for lane in lanes:
             if lane.partition.lanes.get(lane.form.subscription.id) is lane:
                 batch.lanes.append(_lane_row(lane))
@@ -279,6 +290,7 @@ def _lane_row(lane: Lane) -> LaneRow:
         state,
         lane.reason,
         next_offset,
+        seeks=lane.seeks,
     )
 
 

@@ -12,9 +12,11 @@ from delivery.batch import Outcomes
 from delivery.floor import Owed
 from delivery.forms import Naming
 from delivery.inbox import Place
-from delivery.lanes import Delivery, Lane, LaneState, Partition
+from delivery.lanes import RECREATED, Delivery, Lane, LaneState, Partition
 from delivery.ledger import ParkedRow
+from delivery.losses import RETENTION, Losses
 from delivery.request import LaneForm
+from delivery.standings import Standings
 from delivery.window import PROBES_MAX, Turns, Window
 from kafkahub.failpoints import failpoint
 from subscriptions.live import NOTHING, LiveSubscription
@@ -60,6 +62,7 @@ class Board:
         self._ask = ask
         self._gate = gate
         self._is_gated = False
+        self.losses = Losses(naming, outcomes)
         # Ordered, so that the same notes make the same requests in the same order.
         self._behind: dict[Lane, None] = {}
         self._full: dict[Lane, None] = {}
@@ -114,12 +117,40 @@ class Board:
             Delivery(lane.form, record, offset, lane, None, fault)
             for offset, (_, record, fault) in note.hits
         ]
+        if note.is_gap:
+            self.losses.note(lane, note.ask.offset, note.next_offset, RETENTION)
         lane.push_backlog(deliveries, note.next_offset)
         self._outcomes.touch(lane)
         if lane.state is LaneState.LIVE:
             failpoint("handover.before_live")
             self._behind.pop(lane, None)
         self._offer(lane)
+
+    def overtaken(self, note: inbox.Overtaken) -> None:
+        """Announce what retention took from the lanes that the shared reader feeds."""
+        partition = self.partitions.get(note.place)
+        if partition is not None and not partition.is_leaving:
+            for lane in partition.lanes.values():
+                self.losses.overtaken(lane, note.next_offset)
+            partition.floor.skip_to(note.next_offset)
+
+    def recreated(self, note: inbox.Recreated) -> None:
+        """Let every lane of a partition stand still, and announce what the old log still owed."""
+        partition = self.partitions.get(note.place)
+        if partition is None or partition.is_leaving:
+            return
+        is_announced, partition.is_recreated = partition.is_recreated, True
+        for lane in partition.lanes.values():
+            if is_announced:
+                self._heed(lane)
+            else:
+                self._fall_behind(lane, RECREATED, LaneState.PAUSED)
+                self.losses.note(lane, lane.row()[1], None, note.reason)
+
+    def told(self, standings: Standings) -> None:
+        """Let lanes go on whose partner was told of their gap."""
+        for lane in self.losses.told(standings):
+            self._offer(lane)
 
     def give_back(self, delivery: Delivery, lane: Lane) -> None:
         """Take back a delivery whose attempt did not count."""
@@ -221,8 +252,12 @@ class Board:
         lane = Lane(partition, form, set(found.settled))
         partition.lanes[row.subscription] = lane
         lane.live_from = max(row.next_offset, partition.floor.next_offset)
+        lane.seeks = row.seeks
+        self.losses.found(lane, found.untold)
         if row.state != LaneState.LIVE:
             lane.owe_from(row.next_offset, row.reason)
+            if row.reason == RECREATED:  # announced before the partition came here
+                partition.is_recreated = True
             self._behind[lane] = None
             self._outcomes.touch(lane)
         self._heed(lane)
@@ -237,10 +272,12 @@ class Board:
         )
 
     def _heed(self, lane: Lane) -> None:
-        """Pause or resume a lane as its subscription says."""
-        is_sending = lane.form.subscription.sending
+        """Pause or resume a lane as its subscription says, and its partition."""
+        is_held = lane.partition.is_recreated
+        is_sending = lane.form.subscription.sending and not is_held
         if not is_sending and lane.state is not LaneState.PAUSED:
-            self._fall_behind(lane, "subscription", LaneState.PAUSED)
+            reason = lane.reason if is_held else "subscription"
+            self._fall_behind(lane, reason, LaneState.PAUSED)
         elif is_sending and lane.state is LaneState.PAUSED:
             lane.resume()
             self._behind[lane] = None

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from delivery import ledger, metrics, positions
+from delivery import gaps, ledger, metrics, positions
 from delivery.batch import Batch
 from delivery.database import Conn
 from delivery.inbox import Committed, Place
@@ -63,6 +63,8 @@ class Checkpoint:
             if fenced is None:
                 break
             metrics.count(batch)
+            for found in batch.gaps:
+                log.error("gap.found", **found.gap._asdict())
             self._on_committed(Committed(batch.number, frozenset(fenced)), batch)
         if self._conn is not None:
             self._conn.close()
@@ -90,6 +92,7 @@ class Checkpoint:
         with conn.transaction(), conn.cursor() as cur:
             fenced = positions.advance(cur, batch.floors)
             ours = [row for row in batch.parked if (row.topic, row.partition) not in fenced]
+            ours += self._announced(cur, batch, fenced)
             ledger.copy_attempts(cur, batch.attempts)
             ledger.park(cur, ours, kept_days=self._kept_days)
             ledger.finish(
@@ -109,6 +112,14 @@ class Checkpoint:
         failpoint("checkpoint.after_commit")
         self._note_fenced(fenced)
         return fenced
+
+    def _announced(
+        self, cur: positions.Cur, batch: Batch, fenced: set[Place]
+    ) -> list[ledger.NewlyParked]:
+        """Write the gaps of partitions that are ours; return what tells of those that are new."""
+        found = [one for one in batch.gaps if (one.gap.topic, one.gap.partition) not in fenced]
+        fresh = gaps.insert(cur, [one.gap for one in found])
+        return [one.notice for one in found if one.gap.id in fresh and one.notice is not None]
 
     def _already_written(self, batch: Batch) -> set[Place]:
         """Return the floors of a COMMIT that succeeded without an answer; none if it did not.

@@ -11,11 +11,25 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from delivery import ledger, metrics, positions
+from delivery import gaps, ledger, metrics, positions
 from delivery.database import Conn
-from delivery.inbox import Assigned, Fed, Found, Hit, Lost, Note, Place, Revoked, SnapshotChanged
+from delivery.halts import Halts
+from delivery.inbox import (
+    Assigned,
+    Fed,
+    Found,
+    Hit,
+    Lost,
+    Note,
+    Overtaken,
+    Place,
+    Revoked,
+    SnapshotChanged,
+)
+from delivery.lanes import RECREATED
 from delivery.matcher import Matcher
 from delivery.positions import Claim, LaneRow
+from delivery.topic_ids import TopicIds
 from kafkahub.failpoints import failpoint
 from kafkahub.kafka.consumer import GroupConsumer
 from kafkahub.kafka.faults import KafkaUnavailable, Kind, OutOfRange, UnknownTopic, log_trouble
@@ -81,6 +95,7 @@ class Consumer:
         snapshot: Callable[[], Snapshot],
         post: Callable[[Note], None],
         gate: Gate,
+        topics: TopicIds,
     ) -> None:
         self._owner = owner
         self._connect = connect
@@ -89,8 +104,11 @@ class Consumer:
         self._snapshot = snapshot
         self._post = post
         self._gate = gate
+        self._topics = topics
         self._stopping = threading.Event()
         self._dropped: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        self._halts = Halts(topics, post)
+        self._overtaken: dict[Place, OutOfRange] = {}
         self._matcher = Matcher(NOTHING)
         self._seen: dict[Place, set[str]] = {}
         self._fed: dict[Place, int] = {}
@@ -104,6 +122,10 @@ class Consumer:
         """Read these partitions no more: another engine has them."""
         for place in places:
             self._dropped.put(place)
+
+    def shorter(self, place: Place) -> None:
+        """Find out what became of a partition whose log ends below a place in it."""
+        self._halts.suspect(place)
 
     def commit_advisory(self, floors: Mapping[Place, int]) -> None:
         """Tell Kafka's lag tools how far the floors are; nothing ever starts from there."""
@@ -155,7 +177,12 @@ class Consumer:
                 hits = hits_of(record, now_ms)
                 if hits:
                     matched.append((record.offset, hits))
-        for place in self._kafka.assignment():
+        for place in self._kafka.assignment() - self._halts.places:
+            if place in self._overtaken:
+                # What was read before the gap comes before it.
+                gap = self._overtaken.pop(place)
+                self._post(Fed(place, found.pop(place, ()), gap.offset))
+                self._post(Overtaken(place, gap.low))
             # It moves without a record as well: past what was aborted or compacted away.
             position = self._kafka.position(*place)
             if position != self._fed.get(place):
@@ -187,10 +214,17 @@ class Consumer:
         gone = []
         while not self._dropped.empty():
             gone.append(self._dropped.get())
+        self._halts.judge()
+        if self._halts.is_look_due():
+            self._halts.look()
+            gone += self._patiently(self._halts.accepted) if self._halts.places else []
         if gone:
             # Subscribing anew makes the group hand the partitions out again, fences renewed.
             self._kafka.subscribe(())
             self._kafka.subscribe(self._matcher.snapshot.by_topic)
+        self._advise()
+
+    def _advise(self) -> None:
         now = time.monotonic()
         if self._commits and now - self._committed_at >= ADVISORY_S:
             self._committed_at = now
@@ -230,29 +264,44 @@ class Consumer:
     def _claim(self, place: Place, conn: Conn) -> int:
         """Take a partition over; return where the shared reader starts in it."""
         low, high = self._kafka.watermarks(*place)
+        topic_id = self._topics.ask(place[0])
+        wanted = {live.id for live in self._matcher.snapshot.by_topic.get(place[0], ())}
         claim = positions.claim(conn, *place, self._owner)
-        is_new = claim.next_offset is None
         if claim.next_offset is None:
-            claim = positions.start(conn, *place, self._owner, next_offset=high)
+            claim = self._begin(conn, place, wanted, (low, high), topic_id)
+        elif topic_id and not claim.topic_id:
+            positions.name(conn, claim, topic_id)
+            claim = claim._replace(topic_id=topic_id)
         failpoint("consume.after_claim")
         start = high if claim.next_offset is None else claim.next_offset
-        wanted = {live.id for live in self._matcher.snapshot.by_topic.get(place[0], ())}
         self._seen[place] = wanted
-        first = low if is_new else start
-        self._post(Assigned(claim, start, self._stand(conn, claim, wanted, start, first)))
+        lanes = self._stand(conn, claim, wanted, start)
+        self._post(Assigned(claim, start, lanes))
         metrics.rebalances.inc()
         log.info(
             "partition.claimed", topic=place[0], partition=place[1], epoch=claim.epoch, offset=start
         )
-        return start
+        is_waiting = any(found.row.reason == RECREATED for found in lanes)
+        is_halted = self._halts.claimed(claim, topic_id, is_short=start > high or is_waiting)
+        return high if is_halted else start
 
-    def _stand(
-        self, conn: Conn, claim: Claim, wanted: set[str], floor: int, first: int
-    ) -> list[Found]:
-        """Return where each lane of a claimed partition stands, and what of it was settled.
+    def _begin(
+        self, conn: Conn, place: Place, wanted: set[str], ends: tuple[int, int], topic_id: str
+    ) -> Claim:
+        """Claim a partition never seen: it owes all it has to every lane that has no row yet.
 
-        first  where a lane without a row begins: a partition never seen owes all it has
+        One transaction: with the floor alone a crash would let those lanes begin at the end.
         """
+        low, high = ends
+        with conn.transaction(), conn.cursor() as cur:
+            claim = positions.start(conn, *place, self._owner, next_offset=high, topic_id=topic_id)
+            known = {row.subscription for row in positions.lanes(conn, *place)}
+            fresh = [_new_lane(live, place, low) for live in sorted(wanted - known)]
+            positions.save_lanes(cur, fresh, owner=self._owner, epochs={place: claim.epoch})
+        return claim
+
+    def _stand(self, conn: Conn, claim: Claim, wanted: set[str], floor: int) -> list[Found]:
+        """Return where each lane of a claimed partition stands, and what of it was settled."""
         place = (claim.topic, claim.partition)
         rows = {row.subscription: row for row in positions.lanes(conn, *place)}
         settled: dict[str, set[int]] = {}
@@ -260,10 +309,12 @@ class Consumer:
             conn, *place, generation=claim.generation, floor=floor
         ):
             settled.setdefault(subscription, set()).add(offset)
+        untold = gaps.untold(conn, *place)
         return [
             Found(
-                rows.get(live) or _new_lane(live, place, first),
+                rows.get(live) or _new_lane(live, place, floor),
                 frozenset(settled.get(live, ())),
+                untold.get(live, ""),
             )
             for live in wanted
         ]
@@ -283,15 +334,17 @@ class Consumer:
         for place in places:
             self._seen.pop(place, None)
             self._fed.pop(place, None)
+            self._overtaken.pop(place, None)
+        self._halts.forget(places)
 
     def _on_out_of_range(self, found: OutOfRange) -> None:
         """Go on where the log begins when retention has overtaken us; never back by ourselves."""
+        place = (found.topic, found.partition)
         if found.offset < found.low:
-            metrics.gap_records.labels("retention").inc(found.low - found.offset)
-            log.error("gap.found", reason="retention", **found._asdict())
-            self._kafka.seek(Position(found.topic, found.partition, found.low))
+            self._overtaken[place] = found
+            self._kafka.seek(Position(*place, found.low))
             return
-        log.error("partition.recreated", **found._asdict())
+        self._halts.suspect(place)
 
     def _patiently(self, find: Callable[[Conn], T]) -> T:
         """Return what ``find`` finds, waiting for PostgreSQL and Kafka as long as it takes.

@@ -171,6 +171,7 @@ class Dispatcher:
         while self._inbox:
             self._act(self._inbox.popleft(), now)
         self._turns.wake_due(now)
+        self._board.told(self._cursors.standings)
         self._board.pace(now)
         self._note_landed()
         if self._is_commit_due(now):
@@ -330,9 +331,10 @@ class Dispatcher:
             self._committing = batch
             self._outside.commit(batch)
 
-    def _committed(self, note: inbox.Committed) -> None:
+    def _committed(self, note: inbox.Committed, now: float) -> None:
         self._committing = None
         self._durable = note.number
+        self._board.losses.committed(note.number, now)
         if note.fenced:
             self._board.lose(note.fenced)
             self._outside.drop(note.fenced)
@@ -345,8 +347,12 @@ class Dispatcher:
                 self._board.fed(note, now)
             case inbox.BacklogFed():
                 self._board.backlog_fed(note)
+            case inbox.Overtaken():
+                self._board.overtaken(note)
+            case inbox.Recreated():
+                self._board.recreated(note)
             case inbox.Committed():
-                self._committed(note)
+                self._committed(note, now)
             case inbox.ParkedClaimed():
                 self._claimed(note)
             case inbox.ParkedForgotten():

@@ -23,6 +23,7 @@ from delivery.inbox import Place
 from delivery.redelivery import Redelivery
 from delivery.sender import Sender
 from delivery.standings import Cursors, StandingsKeeper
+from delivery.topic_ids import TopicIds
 from delivery.upkeep import Upkeep
 from delivery.window import Turns
 from kafkahub import crypto
@@ -134,8 +135,12 @@ class Engine:
         config, turns = self._config, Turns()
         outcomes = Outcomes(self.owner, now_us)
         self._backlog = Backlog(
-            options=options.reader_options(config), snapshot=self._snapshot, post=self._post
+            options=options.reader_options(config),
+            snapshot=self._snapshot,
+            post=self._post,
+            shorter=self._shorter,
         )
+        topics = TopicIds(Admin(options.admin_options(config)))
         board = Board(
             naming,
             Room(config.delivery_lane_records, config.delivery_lane_bytes),
@@ -171,9 +176,7 @@ class Engine:
             down=lambda: self._dispatcher.down,
             post=self._post,
         )
-        self._standings = StandingsKeeper(
-            self._connect, Admin(options.admin_options(config)), self._snapshot
-        )
+        self._standings = StandingsKeeper(self._connect, topics, self._snapshot)
         self._consumer = Consumer(
             self.owner,
             self._connect,
@@ -182,6 +185,7 @@ class Engine:
             snapshot=self._snapshot,
             post=self._post,
             gate=self._gate,
+            topics=topics,
         )
 
     def _parts(self) -> tuple[Stoppable, ...]:
@@ -205,6 +209,9 @@ class Engine:
 
     def _drop(self, places: Iterable[Place]) -> None:
         self._consumer.drop(places)
+
+    def _shorter(self, place: Place) -> None:
+        self._consumer.shorter(place)
 
     def _committed(self, note: inbox.Committed, batch: Batch) -> None:
         used.note(batch, process_usage())

@@ -55,6 +55,18 @@ class Naming:
             base_url=self.base_url,
         )
 
+    def gap_id(self, form: LaneForm, from_offset: int) -> str:
+        """Return the webhook-id of what tells a subscription of a gap of this lane."""
+        made = identity.gaps(
+            self.id_key,
+            self.cluster,
+            topic=form.topic.name,
+            generation=form.generation,
+            partition=form.partition,
+            subscription=form.subscription.id,
+        )
+        return made.of(from_offset)
+
     def parked(self, snapshot: Snapshot, row: ParkedRow) -> LaneForm | None:
         """Return the form of a parked row; its body is made already, so any topic will do."""
         return self.lane(

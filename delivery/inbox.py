@@ -23,10 +23,12 @@ class Found:
     """Where a lane stands when its partition is taken over or its subscription is new.
 
     settled  offsets at or above its position that were settled already
+    untold   webhook-id of what tells of its last gap and has not arrived yet, or ""
     """
 
     row: "LaneRow"
     settled: frozenset[int] = frozenset()
+    untold: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,34 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class BacklogFed:
-    """The answer to one ``Ask``: what the lane is owed up to ``next_offset``."""
+    """The answer to one ``Ask``: what the lane is owed up to ``next_offset``.
+
+    is_gap  everything from the place asked for up to ``next_offset`` is gone from Kafka
+    """
 
     ask: Ask
     hits: Sequence[tuple[int, Hit]]
     next_offset: int
+    is_gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """Retention has overtaken the shared reader: it goes on at ``next_offset``."""
+
+    place: Place
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recreated:
+    """The log behind a partition is another one: nothing of it is sent until a person agrees.
+
+    reason  ``recreated``, or ``truncated`` where the same log lost its end
+    """
+
+    place: Place
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +152,8 @@ Note = (
     | Lost
     | Fed
     | BacklogFed
+    | Overtaken
+    | Recreated
     | SnapshotChanged
     | ParkedClaimed
     | ParkedForgotten

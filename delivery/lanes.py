@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from delivery.standings import Standings
     from subscriptions.cursor import Prepared
 
+RECREATED = "recreated"
+"""Reason of a lane that stands still because its topic is another one."""
 RECORD_BYTES = 512
 """What a queued record weighs besides its value: objects, key, headers; measured roughly."""
 
@@ -83,6 +85,7 @@ class Partition:
     floor        of all lanes that are ``LIVE``; ``floor.next_offset`` is the shared position
     epoch        with the engine's owner id the fence of every write
     checkpoint   number of the last checkpoint that wrote its position
+    is_recreated its log is another one now: nothing is sent until a person agrees
     """
 
     __slots__ = (
@@ -93,6 +96,7 @@ class Partition:
         "in_flight",
         "is_leaving",
         "is_lost",
+        "is_recreated",
         "lanes",
         "number",
         "saved",
@@ -113,6 +117,7 @@ class Partition:
         self.in_flight = 0
         self.is_leaving = False
         self.is_lost = False
+        self.is_recreated = False
 
 
 class Lane:
@@ -125,6 +130,8 @@ class Lane:
     debt    floor of what the backlog reader fed; None when nothing of it is left
     ahead   offsets that were settled before a crash and are not sent again
     is_mixed  whether ``in_flight`` may be out of order: something given back went out again
+    seeks   how often a person had moved it when its row was read
+    untold  webhook-id of what tells of a gap: nothing after the gap is sent before it; or ""
     """
 
     __slots__ = (
@@ -146,8 +153,10 @@ class Lane:
         "read_offset",
         "reason",
         "returned",
+        "seeks",
         "standings",
         "state",
+        "untold",
     )
 
     def __init__(self, partition: Partition, form: "LaneForm", ahead: set[int]) -> None:
@@ -171,6 +180,8 @@ class Lane:
         self.standings: Standings | None = None
         self.prepared: Prepared | None = None
         self.full_since: float | None = None
+        self.seeks = 0
+        self.untold = ""
 
     # What the shared reader and the backlog reader bring.
 
@@ -264,7 +275,7 @@ class Lane:
 
     def next(self) -> Delivery | None:
         """Return the delivery to send next, or None; a paused lane keeps what was given back."""
-        if self.state is LaneState.PAUSED:
+        if self.state is LaneState.PAUSED or self.untold:
             return None
         if self.returned:
             delivery = self.returned.popleft()
@@ -339,6 +350,11 @@ class Lane:
         partition = self.partition
         known = partition.lanes.get(self.form.subscription.id)
         return known is self and not (partition.is_leaving or partition.is_lost)
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether its records go out one after the other, and a gap before what follows it."""
+        return self.form.subscription.ordering == "partition"
 
     @property
     def is_idle(self) -> bool:

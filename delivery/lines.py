@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.db import OperationalError, connection
 from psycopg.errors import QueryCanceled
 
-from delivery.models import DeliveryAttempt, ParkedDelivery
+from delivery.models import DeliveryAttempt, DeliveryGap, ParkedDelivery
 from delivery.outcome import OutcomeClass
 from kafkahub.errors import Fault, Invalid
 
@@ -21,6 +21,7 @@ class State(StrEnum):
     RETRYING = "retrying"
     WAITING = "waiting"
     DEAD_LETTER = "dead_letter"
+    GAP = "gap"
 
 
 OWED = {ParkedDelivery.State.SCHEDULED, ParkedDelivery.State.SENDING}
@@ -35,14 +36,20 @@ WAITING_CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One delivery. At least one of the two is there."""
+    """One delivery. At least one of the two is there.
+
+    gap  what it tells of, where it is no record
+    """
 
     id: str
     attempt: DeliveryAttempt | None
     parked: ParkedDelivery | None
+    gap: DeliveryGap | None = None
 
     @property
     def state(self) -> State:
+        if self.gap is not None:
+            return State.GAP
         if self.parked is not None and self.parked.state in OWED:
             return State.RETRYING if self.parked.sends else State.WAITING
         if self.attempt is None:
@@ -118,13 +125,16 @@ _OWED = "coalesce(p.state IN ('scheduled', 'sending'), false)"
 _WAITING = (
     f"(p.id IS NULL AND a.outcome_class IN ({', '.join(map(repr, sorted(WAITING_CLASSES)))}))"
 )
+_TELLS = "EXISTS (SELECT FROM delivery_gap g WHERE g.delivery = {id})"
 ATTEMPT_STATES: Mapping[State, str] = {
+    State.GAP: _TELLS.format(id="a.delivery"),
     State.DELIVERED: f"a.outcome_class = 'delivered' AND NOT {_OWED}",
     State.RETRYING: "p.state IN ('scheduled', 'sending') AND p.sends > 0",
     State.WAITING: f"({_WAITING} OR {_OWED} AND p.sends = 0)",
     State.DEAD_LETTER: f"a.outcome_class <> 'delivered' AND NOT {_OWED} AND NOT {_WAITING}",
 }
 UNTRIED_STATES: Mapping[State, str] = {
+    State.GAP: _TELLS.format(id="p.id"),
     State.DELIVERED: "false",
     State.RETRYING: "false",
     State.WAITING: "p.state IN ('scheduled', 'sending')",
@@ -165,7 +175,10 @@ def fold(row_ids: Sequence[str], *, since: datetime, until: datetime) -> list[Li
     attempts = {row.delivery: row for row in DeliveryAttempt.objects.raw(LATEST, within)}
     parked = ParkedDelivery.objects.exclude(state=ParkedDelivery.State.DISCARDED)
     rows = {row.pk: row for row in parked.filter(pk__in=row_ids).select_related("subscription")}
-    lines = (Line(row_id, attempts.get(row_id), rows.get(row_id)) for row_id in row_ids)
+    gaps = {row.delivery: row for row in DeliveryGap.objects.filter(delivery__in=row_ids)}
+    lines = (
+        Line(row_id, attempts.get(row_id), rows.get(row_id), gaps.get(row_id)) for row_id in row_ids
+    )
     return [line for line in lines if line.attempt is not None or line.parked is not None]
 
 

@@ -23,7 +23,8 @@ fenced_writes = counter(
 )
 leases_lost = counter("lease_lost_total", "Claims of parked rows that another engine took.")
 rebalances = counter("rebalances_total", "Partitions claimed.")
-gap_records = counter("gap_records_total", "Offsets that could not be read any more.", ("reason",))
+gaps = counter("gaps_total", "Gaps announced.", ("reason",))
+gap_records = counter("gap_records_total", "Offsets that will never be delivered.", ("reason",))
 kafka_troubles = counter(
     "kafka_troubles_total", "Trouble that the Kafka client mends by itself.", ("kind",)
 )
@@ -40,3 +41,6 @@ def count(batch: Batch) -> None:
         delivery_seconds.observe(row.duration_us / 1e6)
     for reason, number in Tally(row.reason for row in batch.parked).items():
         parked.labels(reason).inc(number)
+    for found in batch.gaps:
+        gaps.labels(found.gap.reason).inc()
+        gap_records.labels(found.gap.reason).inc(found.gap.lost or 0)

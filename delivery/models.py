@@ -154,7 +154,7 @@ class ParkedDelivery(models.Model):
     @property
     def is_notice(self) -> bool:
         """Whether it is a notice, which Kafka does not have: its body is all there is of it."""
-        return self.topic == NOTICES
+        return self.topic == NOTICES or self.generation < 0
 
     @property
     def content(self) -> bytes | None:

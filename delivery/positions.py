@@ -23,6 +23,7 @@ class Claim(NamedTuple):
 
     next_offset  the floor; None when the partition was never seen: then ``start`` is next
     checkpoint   number of the last checkpoint that wrote here
+    topic_id     Kafka's id of the topic whose offsets these are; "" where none was told
     """
 
     topic: str
@@ -32,6 +33,7 @@ class Claim(NamedTuple):
     generation: int
     next_offset: int | None
     checkpoint: int
+    topic_id: str = ""
 
 
 class Floor(NamedTuple):
@@ -51,6 +53,7 @@ class LaneRow(NamedTuple):
     state   ``live``, ``behind`` or ``paused``
     ahead   settled offsets at or above ``next_offset``, ascending
     since   start of this pass on PostgreSQL's clock; None before the row is written
+    seeks   how often a person has moved it; a write with another number changes nothing
     """
 
     subscription: str
@@ -61,21 +64,35 @@ class LaneRow(NamedTuple):
     next_offset: int
     ahead: tuple[int, ...] = ()
     since: datetime | None = None
+    seeks: int = 0
 
 
 CLAIM = """
 UPDATE partition_position SET epoch = epoch + 1, owner = %(owner)s, updated_at = now()
  WHERE topic = %(topic)s AND partition = %(partition)s
-RETURNING topic, partition, owner, epoch, generation, next_offset, checkpoint
+RETURNING topic, partition, owner, epoch, generation, next_offset, checkpoint, topic_id
 """  # partition_position_once (topic, partition)
 
 START = """
 INSERT INTO partition_position
-       (topic, partition, owner, epoch, generation, next_offset, checkpoint, updated_at)
-VALUES (%(topic)s, %(partition)s, %(owner)s, 1, 1, %(next_offset)s, 0, now())
+       (topic, partition, owner, epoch, generation, next_offset, checkpoint, topic_id, updated_at)
+VALUES (%(topic)s, %(partition)s, %(owner)s, 1, 1, %(next_offset)s, 0, %(topic_id)s, now())
 ON CONFLICT (topic, partition) DO UPDATE
    SET epoch = partition_position.epoch + 1, owner = excluded.owner, updated_at = now()
-RETURNING topic, partition, owner, epoch, generation, next_offset, checkpoint
+RETURNING topic, partition, owner, epoch, generation, next_offset, checkpoint, topic_id
+"""  # partition_position_once (topic, partition)
+
+NAME = """
+UPDATE partition_position SET topic_id = %(topic_id)s
+ WHERE topic = %(topic)s AND partition = %(partition)s
+   AND epoch = %(epoch)s AND owner = %(owner)s AND topic_id = ''
+"""  # partition_position_once (topic, partition)
+
+EPOCHS = """
+SELECT p.topic, p.partition, p.epoch
+  FROM partition_position p
+  JOIN unnest(%(topics)s::text[], %(partitions)s::int[]) AS w (topic, partition)
+    ON p.topic = w.topic AND p.partition = w.partition
 """  # partition_position_once (topic, partition)
 
 ADVANCE = """
@@ -100,7 +117,7 @@ SELECT p.topic, p.partition
 """  # partition_position_once (topic, partition)
 
 LANES = """
-SELECT subscription_id, topic, partition, state, reason, next_offset, ahead, since
+SELECT subscription_id, topic, partition, state, reason, next_offset, ahead, since, seeks
   FROM lane_position WHERE topic = %(topic)s AND partition = %(partition)s
 """  # lane_position_partition (topic, partition)
 
@@ -109,13 +126,13 @@ SELECT subscription_id, topic, partition, state, reason, next_offset, ahead, sin
 # first: a foreign key error would cost the whole checkpoint.
 SAVE_LANES = """
 INSERT INTO lane_position
-       (subscription_id, topic, partition, state, reason, next_offset, ahead, updated_at)
+       (subscription_id, topic, partition, state, reason, next_offset, ahead, seeks, updated_at)
 SELECT l.subscription, l.topic, l.partition, l.state, l.reason, l.next_offset,
-       l.ahead::bigint[], now()
+       l.ahead::bigint[], l.seeks, now()
   FROM unnest(%(subscriptions)s::text[], %(topics)s::text[], %(partitions)s::int[],
               %(epochs)s::bigint[], %(states)s::text[], %(reasons)s::text[],
-              %(next_offsets)s::bigint[], %(ahead)s::text[])
-       AS l (subscription, topic, partition, epoch, state, reason, next_offset, ahead)
+              %(next_offsets)s::bigint[], %(ahead)s::text[], %(seeks)s::int[])
+       AS l (subscription, topic, partition, epoch, state, reason, next_offset, ahead, seeks)
   JOIN partition_position p ON p.topic = l.topic AND p.partition = l.partition
    AND p.epoch = l.epoch AND p.owner = %(owner)s
   JOIN subscriptions_subscription s ON s.id = l.subscription
@@ -123,6 +140,7 @@ SELECT l.subscription, l.topic, l.partition, l.state, l.reason, l.next_offset,
 ON CONFLICT (subscription_id, topic, partition) DO UPDATE
    SET state = excluded.state, reason = excluded.reason, next_offset = excluded.next_offset,
        ahead = excluded.ahead, updated_at = now()
+ WHERE lane_position.seeks = excluded.seeks
 RETURNING subscription_id, topic, partition
 """  # lane_position_once (subscription, topic, partition)
 
@@ -146,14 +164,39 @@ def claim(conn: Conn, topic: str, partition: int, owner: UUID) -> Claim:
     return Claim._make(row) if row else Claim(topic, partition, owner, 0, 1, None, 0)
 
 
-def start(conn: Conn, topic: str, partition: int, owner: UUID, *, next_offset: int) -> Claim:
+def start(
+    conn: Conn, topic: str, partition: int, owner: UUID, *, next_offset: int, topic_id: str = ""
+) -> Claim:
     """Claim a partition that was never seen, with its floor at ``next_offset``.
 
     Where another engine was first its floor stands, and the answer says which one it is.
     """
-    values = {"topic": topic, "partition": partition, "owner": owner, "next_offset": next_offset}
+    values = {
+        "topic": topic,
+        "partition": partition,
+        "owner": owner,
+        "next_offset": next_offset,
+        "topic_id": topic_id,
+    }
     [row] = conn.execute(START, values).fetchall()
     return Claim._make(row)
+
+
+def name(conn: Conn, claim: Claim, topic_id: str) -> None:
+    """Note whose offsets these are, where nobody has yet."""
+    place = {"topic": claim.topic, "partition": claim.partition, "topic_id": topic_id}
+    conn.execute(NAME, place | {"epoch": claim.epoch, "owner": claim.owner})
+
+
+def epochs(conn: Conn, places: Iterable[Place]) -> dict[Place, int]:
+    """Return the epoch of each of these partitions that has a row."""
+    wanted = list(places)
+    columns = {
+        "topics": [topic for topic, _ in wanted],
+        "partitions": [partition for _, partition in wanted],
+    }
+    rows = conn.execute(EPOCHS, columns).fetchall()
+    return {(topic, partition): epoch for topic, partition, epoch in rows}
 
 
 def advance(cur: Cur, floors: Sequence[Floor]) -> set[Place]:
@@ -181,7 +224,7 @@ def committed(conn: Conn, floors: Sequence[Floor]) -> set[Place]:
 def lanes(conn: Conn, topic: str, partition: int) -> list[LaneRow]:
     """Return the lanes of a partition that have a row; the others stand at the floor."""
     rows = conn.execute(LANES, {"topic": topic, "partition": partition}).fetchall()
-    return [LaneRow._make([*row[:6], tuple(row[6]), row[7]]) for row in rows]
+    return [LaneRow._make([*row[:6], tuple(row[6]), *row[7:]]) for row in rows]
 
 
 def save_lanes(
@@ -190,7 +233,8 @@ def save_lanes(
     """Insert or update lanes; return (subscription, topic, partition) of those written.
 
     A lane is not written when its partition is not ours any more (``epochs`` holds the epoch of
-    each) or its subscription is gone. ``since`` keeps its value; a new row gets the present.
+    each), its subscription is gone, or a person has moved it meanwhile (``seeks``). ``since`` keeps
+    its value; a new row gets the present.
     """
     if not rows:
         return set()
@@ -203,6 +247,7 @@ def save_lanes(
         "reasons": [row.reason for row in rows],
         "next_offsets": [row.next_offset for row in rows],
         "ahead": [_array(row.ahead) for row in rows],
+        "seeks": [row.seeks for row in rows],
         "owner": owner,
     }
     cur.execute(SAVE_LANES, columns)

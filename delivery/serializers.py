@@ -15,7 +15,7 @@ from rest_framework.serializers import (
 )
 
 from delivery.lines import Line, State
-from delivery.models import DeliveryAttempt, ParkedDelivery
+from delivery.models import DeliveryAttempt, DeliveryGap, ParkedDelivery
 from kafkahub.drf.fields import Json, Moment, OneOf, Strict, Text, Truth, Values, Whole
 from kafkahub.errors import Fault, Invalid
 from kafkahub.kafka.envelope import is_event_type
@@ -81,6 +81,40 @@ class AttemptOut(serializers.Serializer[DeliveryAttempt]):
         return None  # replays come with the lanes that have an end
 
 
+class GapOut(serializers.Serializer[DeliveryGap]):
+    """Offsets that will never come; the numbers are null where the grant hides records.
+
+    The context gives ``unfiltered``.
+    """
+
+    reason = CharField()
+    topic = CharField()
+    partition = SerializerMethodField()
+    lost = SerializerMethodField()
+    found_at = Moment()
+    delivery = CharField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        # Members named like a keyword of Python, or like one of the class.
+        ends = {"from": SerializerMethodField("get_first"), "to": SerializerMethodField("get_end")}
+        return {**super().get_fields(), **ends}
+
+    def get_partition(self, gap: DeliveryGap) -> int | None:
+        return gap.partition if self._is_unfiltered(gap) else None
+
+    def get_first(self, gap: DeliveryGap) -> int | None:
+        return gap.from_offset if self._is_unfiltered(gap) else None
+
+    def get_end(self, gap: DeliveryGap) -> int | None:
+        return gap.to_offset if self._is_unfiltered(gap) else None
+
+    def get_lost(self, gap: DeliveryGap) -> int | None:
+        return gap.lost if self._is_unfiltered(gap) else None
+
+    def _is_unfiltered(self, gap: DeliveryGap) -> bool:
+        return gap.topic in self.context["unfiltered"]
+
+
 class DeliveryOut(serializers.Serializer[Line]):
     """One record owed to one subscription; the context gives ``cursor_of`` and ``unfiltered``."""
 
@@ -100,6 +134,7 @@ class DeliveryOut(serializers.Serializer[Line]):
     next_attempt_at = SerializerMethodField()
     bytes = SerializerMethodField()
     cursor = SerializerMethodField()
+    gap = GapOut(allow_null=True)
 
     def get_subscription(self, line: Line) -> str:
         return line.attempt.subscription if line.attempt else _parked(line).subscription_id
@@ -113,9 +148,13 @@ class DeliveryOut(serializers.Serializer[Line]):
         return _either(line).topic
 
     def get_partition(self, line: Line) -> int | None:
+        if line.gap is not None:
+            return line.gap.partition if self._is_unfiltered(line) else None
         return _either(line).partition if self._is_unfiltered(line) else None
 
     def get_offset(self, line: Line) -> int | None:
+        if line.gap is not None:
+            return line.gap.from_offset if self._is_unfiltered(line) else None
         return _either(line).offset if self._is_unfiltered(line) else None
 
     def get_key(self, line: Line) -> str | dict[str, str] | None:

@@ -8,18 +8,16 @@ from dataclasses import dataclass, field
 import psycopg
 import structlog
 
+from delivery import gaps
 from delivery.database import Conn
 from delivery.inbox import Place
 from delivery.lanes import Delivery, Lane
-from kafkahub.kafka.admin import Admin
-from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi, UnknownTopic
+from delivery.topic_ids import TopicIds
 from subscriptions import cursor
 from subscriptions.cursor import NO_EPOCH, Cursor, Prepared, TopicPosition, tag
 from subscriptions.live import LiveSubscription, Snapshot
 
 EVERY_S = 1.0
-EPOCHS_KEPT_S = 30.0
-"""How long the id of a topic is believed; a topic recreated meanwhile is found by its offsets."""
 
 FLOORS = "SELECT topic, partition, next_offset FROM partition_position"
 BEHIND = """
@@ -36,11 +34,15 @@ class Standings:
     floors  next offset by topic and partition
     behind  next offset of the lanes that are not live, by subscription and place
     epochs  tag of each topic's id
+    untold  webhook-ids of what tells of a gap and has not arrived yet
+    read_at monotonic time before they were read
     """
 
     floors: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     behind: Mapping[str, Mapping[Place, int]] = field(default_factory=dict)
     epochs: Mapping[str, bytes] = field(default_factory=dict)
+    untold: frozenset[str] = frozenset()
+    read_at: float = 0.0
 
     def of(self, subscription: LiveSubscription) -> tuple[TopicPosition, ...]:
         """Return where a subscription stands on all its partitions; it has settled all below."""
@@ -69,6 +71,11 @@ class Cursors:
     def __init__(self, cluster: str, standings: Callable[[], Standings]) -> None:
         self._cluster = tag(cluster)
         self._standings = standings
+
+    @property
+    def standings(self) -> Standings:
+        """The newest standings."""
+        return self._standings()
 
     def of(self, delivery: Delivery) -> str:
         """Return the cursor to go on with after this delivery, or "" where none can be made.
@@ -105,13 +112,12 @@ class StandingsKeeper:
     """
 
     def __init__(
-        self, connect: Callable[[], Conn], admin: Admin, snapshot: Callable[[], Snapshot]
+        self, connect: Callable[[], Conn], topics: TopicIds, snapshot: Callable[[], Snapshot]
     ) -> None:
         self._connect = connect
-        self._admin = admin
+        self._topics = topics
         self._snapshot = snapshot
         self._stopping = threading.Event()
-        self._epochs: dict[str, tuple[bytes, float]] = {}
         self.current = Standings()
 
     def stop(self) -> None:
@@ -130,24 +136,19 @@ class StandingsKeeper:
                 self._stopping.wait(EVERY_S)
 
     def _read(self, conn: Conn) -> Standings:
+        read_at = time.monotonic()
         floors: dict[str, dict[int, int]] = {}
         for topic, partition, next_offset in conn.execute(FLOORS).fetchall():
             floors.setdefault(topic, {})[partition] = next_offset
         behind: dict[str, dict[Place, int]] = {}
         for subscription, topic, partition, next_offset in conn.execute(BEHIND).fetchall():
             behind.setdefault(subscription, {})[topic, partition] = next_offset
-        return Standings(floors, behind, {topic: self._epoch(topic) for topic in floors})
+        epochs = {topic: self._epoch(topic) for topic in floors}
+        return Standings(floors, behind, epochs, gaps.untold_ids(conn), read_at)
 
     def _epoch(self, topic: str) -> bytes:
         """Return the tag of a topic's id; ``NO_EPOCH`` where the broker gives none now."""
-        known = self._epochs.get(topic)
-        if known is not None and time.monotonic() - known[1] < EPOCHS_KEPT_S:
-            return known[0]
         if topic not in self._snapshot().by_topic:
             return NO_EPOCH
-        try:
-            found = tag(self._admin.topic_id(topic))
-        except (KafkaUnavailable, NoAdminApi, UnknownTopic):
-            found = known[0] if known is not None else NO_EPOCH
-        self._epochs[topic] = (found, time.monotonic())
-        return found
+        found = self._topics.refresh(topic)
+        return tag(found) if found else NO_EPOCH

@@ -8,7 +8,8 @@ from celery import shared_task
 from django.db import connection
 from psycopg.errors import LockNotAvailable
 
-from delivery import notices, parking, partitions, reprojection
+from delivery import announcements, notices, parking, partitions, reprojection
+from delivery.cursors import cluster_tag
 from kafkahub import config
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
@@ -19,6 +20,8 @@ ROWS_PER_SLICE = 1_000
 """Rows one transaction touches: far below the statement timeout of 5 s."""
 SLICES_PER_RUN = 20
 """Slices one run does at most, so that it ends within its 30 s; the next run goes on."""
+GAPS_PER_SLICE = 100
+"""Each takes the one lock of the audit chain for the rest of its slice."""
 DAYS_AHEAD = 3
 
 log = structlog.get_logger()
@@ -74,6 +77,15 @@ def sweep_parked() -> None:
         if mine:
             parking.sweep_leases(ROWS_PER_SLICE)
             parking.sweep_marks(ROWS_PER_SLICE)
+
+
+@shared_task
+def announce_gaps(rows_per_slice: int = GAPS_PER_SLICE) -> None:
+    """Tell partners and the audit log of gaps that engines have found."""
+    for _ in range(SLICES_PER_RUN):
+        if announcements.announce(rows_per_slice, cluster_tag()) < rows_per_slice:
+            return
+        failpoint("job.mid_slice")
 
 
 def _keep_partitions(kept_days: int) -> None:

@@ -41,6 +41,17 @@ def deliveries(
     return Identity(key, "msg_", before, f"|{subscription}")
 
 
+def gaps(
+    key: bytes, cluster: str, *, topic: str, generation: int, partition: int, subscription: str
+) -> Identity:
+    """Return what makes the ``webhook-id`` of the gaps of one lane, by their first offset.
+
+    Not that of the record at that offset, which may have been sent before it was lost.
+    """
+    before = f"gap|{cluster}|{topic}|{generation}|{partition}|"
+    return Identity(key, "msg_", before, f"|{subscription}")
+
+
 def records(key: bytes, cluster: str, *, topic: str, partition: int, partner: str) -> Identity:
     """Return what makes the ids that one partner knows records by, at every door.
 

@@ -81,7 +81,7 @@ _GAP: Members = {
     "from_cursor": MAYBE_TEXT,
     "resumed_at": MAYBE_TEXT,
 }
-_GAP_NUMBERS: Members = {"partition": WHOLE, "from": WHOLE, "to": WHOLE, "lost": MAYBE_WHOLE}
+_GAP_NUMBERS: Members = {"partition": WHOLE, "from": WHOLE, "to": MAYBE_WHOLE, "lost": MAYBE_WHOLE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,14 @@ def write(
     *,
     endpoint: str = "",
     episode: str = "",
+    notice_id: str = "",
 ) -> Notice | None:
     """Tell a partner, inside the caller's transaction.
 
     members   those of ``notice_types.FORMS``, times as datetimes; text and link are made of them
     endpoint  the one it speaks of: it is told another way where there is one
     episode   what a second notice of this kind must not tell of again; "" where each is news
+    notice_id the id that was told before the row could be written; "" for a new one
 
     Returns the row, or None when the episode was told of already. Raises NoTransaction, and
     ValueError for members that the kind does not have.
@@ -46,6 +48,7 @@ def write(
     path = place(kind, members)
     base = f"{config.load().base_url}/api/v1"
     notice = Notice(
+        **({"id": notice_id} if notice_id else {}),
         partner_id=partner,
         type=kind.value,
         text=sentence(kind, members)[:1_000],

@@ -41,6 +41,7 @@ DELIVERY = {
     "next_attempt_at": "2026-11-23T04:20:00.456Z",
     "bytes": 93,
     "cursor": None,
+    "gap": None,
 }
 
 

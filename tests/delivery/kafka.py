@@ -1,14 +1,17 @@
 """A topic with records in it, and a list that notes are posted to, for what reads from Kafka."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from delivery.inbox import Fed, Note
 from kafkahub import config
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.faults import KafkaUnavailable, UnknownTopic
 from kafkahub.kafka.options import admin_options, producer_options
 from kafkahub.kafka.producer import Producer
 from subscriptions.grants import Grant
@@ -64,6 +67,35 @@ def delete_before(topic: str, offset: int, *, partition: int = 0) -> None:
     client = AdminClient({**admin_options(config.load())})
     [deleted] = client.delete_records([TopicPartition(topic, partition, offset)]).values()
     deleted.result(DEADLINE_S)
+
+
+def add_partitions(topic: str, count: int) -> None:
+    """Let a topic have ``count`` partitions in all."""
+    client = AdminClient({**admin_options(config.load())})
+    [added] = client.create_partitions([NewPartitions(topic, count)]).values()
+    added.result(DEADLINE_S)
+    _wait_until(lambda: Admin(admin_options(config.load())).watermarks(topic)[count - 1])
+
+
+def recreate(topic: str) -> None:
+    """Delete a topic and make another of the same name."""
+    client = AdminClient({**admin_options(config.load())})
+    [deleted] = client.delete_topics([topic]).values()
+    deleted.result(DEADLINE_S)
+    _wait_until(lambda: Admin(admin_options(config.load())).create_topic(topic, 1))
+
+
+def _wait_until(ask: Callable[[], object]) -> None:
+    """Ask the cluster until all its brokers know; it gives no signal."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            ask()
+        except (KafkaUnavailable, UnknownTopic, KeyError):
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 def reading(live: LiveSubscription, topic: str) -> LiveSubscription:

@@ -122,11 +122,17 @@ class Rig:
         ]
         self.post(inbox.Fed((makers.TOPIC, number), hits, offsets[-1] + 1))
 
-    def answer_ask(self, *offsets: int, next_offset: int) -> None:
+    def answer_ask(self, *offsets: int, next_offset: int, is_gap: bool = False) -> None:
         """Answer the oldest ask of the backlog reader."""
         ask = self.asks.pop(0)
         hits = [(offset, (ask.subscription.id, record(offset), "")) for offset in offsets]
-        self.post(inbox.BacklogFed(ask, hits, next_offset))
+        self.post(inbox.BacklogFed(ask, hits, next_offset, is_gap=is_gap))
+
+    def see(self, *, untold: frozenset[str]) -> None:
+        """Let the standings be read anew: these gaps are on their way."""
+        self.tick(1.0)
+        self.standings = replace(self.standings, untold=untold, read_at=self.now)
+        self.tick(1.0)
 
     # What the sender does.
 

@@ -7,7 +7,7 @@ import pytest
 
 from delivery import metrics
 from delivery.backlog import Backlog
-from delivery.inbox import Ask, BacklogFed
+from delivery.inbox import Ask, BacklogFed, Place
 from kafkahub import config
 from kafkahub.kafka.options import reader_options
 from subscriptions.live import LiveSubscription, Snapshot
@@ -25,13 +25,20 @@ class Running:
     def __init__(self, known: Snapshot) -> None:
         self.snapshot = known
         self.notes = Notes()
+        self.shorter: list[Place] = []
+        self.found_shorter = threading.Event()
         self.backlog = Backlog(
             options=reader_options(config.load()),
             snapshot=lambda: self.snapshot,
             post=self.notes.post,
+            shorter=self._short,
         )
         self.thread = threading.Thread(target=self.backlog.run)
         self.thread.start()
+
+    def _short(self, place: Place) -> None:
+        self.shorter.append(place)
+        self.found_shorter.set()
 
     def ask(self, live: LiveSubscription, offset: int, room: int = 1_000, number: int = 0) -> Ask:
         [topic] = self.snapshot.topics
@@ -186,7 +193,7 @@ def test_a_lane_whose_place_retention_overtook_goes_on_where_the_log_begins(
     gap = running.answer(running.ask(known(running), 1))
     answer = running.answer(running.ask(known(running), gap.next_offset))
 
-    assert (offsets(gap), gap.next_offset) == ([], 6)
+    assert (offsets(gap), gap.next_offset, gap.is_gap) == ([], 6, True)
     assert offsets(answer) == [6, 7, 8, 9]
 
 
@@ -201,6 +208,7 @@ def test_lanes_above_a_gap_lose_nothing_by_it(topic: MakeTopic, started: list[Ru
 
     assert running.answer(low).next_offset == 6
     first = running.answer(high)
+    assert not first.is_gap
     if not first.hits:
         first = running.answer(running.ask(known(running, "high"), first.next_offset))
     assert offsets(first) == [8, 9]
@@ -230,3 +238,17 @@ def test_stopping_does_not_wait_for_asks(topic: MakeTopic, started: list[Running
     running.stop()
 
     assert not running.thread.is_alive()
+
+
+def test_a_place_above_the_end_of_the_log_is_told_and_moves_no_lane(
+    topic: MakeTopic, started: list[Running]
+) -> None:
+    name = topic()
+    produce(name, 3)
+    running = run(started, name)
+
+    ask = running.ask(known(running), 100)
+
+    assert running.found_shorter.wait(DEADLINE_S)
+    assert running.shorter == [(name, 0)]
+    assert running.answers(ask) == []

@@ -10,22 +10,43 @@ import pytest
 from delivery import ledger, positions
 from delivery.consumer import Consumer, Gate
 from delivery.database import Conn, connect
-from delivery.inbox import Assigned, Fed, Found, Lost, Note, Revoked, SnapshotChanged
+from delivery.inbox import (
+    Assigned,
+    Fed,
+    Found,
+    Lost,
+    Note,
+    Overtaken,
+    Recreated,
+    Revoked,
+    SnapshotChanged,
+)
 from delivery.models import PartitionPosition
 from delivery.positions import Floor, LaneRow
+from delivery.topic_ids import TopicIds
 from kafkahub import config
-from kafkahub.kafka.options import consumer_options
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.options import admin_options, consumer_options
 from subscriptions.live import NOTHING, LiveSubscription, Snapshot
 from subscriptions.models import LanePosition, Subscription
 from tests import factories
 from tests.conftest import MakeTopic
 from tests.delivery import makers
-from tests.delivery.kafka import DEADLINE_S, Notes, delete_before, produce, snapshot
+from tests.delivery.kafka import (
+    DEADLINE_S,
+    Notes,
+    add_partitions,
+    delete_before,
+    produce,
+    snapshot,
+)
 from tests.delivery.links import url
 from tests.delivery.test_checkpoint import attempt
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 NAME = "consumer under test"
+QUICK = {"topic.metadata.refresh.interval.ms": 1_000}
+"""New partitions are seen after a second, not after 30."""
 A, B = makers.subscription("sub_a"), makers.subscription("sub_b")
 
 
@@ -38,15 +59,17 @@ class Running:
         self.snapshot = known
         self.gate = Gate()
         self.lets_go = True
+        self.admin = Admin(admin_options(config.load()))
         self._refusals = iter(range(refusals))
         self.consumer = Consumer(
             self.owner,
             self._connect,
-            options=consumer_options(config.load()),
+            options={**consumer_options(config.load()), **QUICK},
             group=f"test-{topic}",
             snapshot=lambda: self.snapshot,
             post=self._post,
             gate=self.gate,
+            topics=TopicIds(self.admin),
         )
         self.thread = threading.Thread(target=self.consumer.run)
         self.thread.start()
@@ -141,13 +164,19 @@ def test_a_claim_begins_at_the_stored_floor_under_a_new_fence(
     assert running.stands() == {"sub_a": ("behind", 3)}
 
 
-def test_a_partition_never_seen_owes_all_it_has(topic: MakeTopic, started: list[Running]) -> None:
+def test_a_partition_never_seen_owes_all_it_has(
+    conn: Conn, topic: MakeTopic, started: list[Running]
+) -> None:
     name = topic()
     produce(name, 5)
-    running = run(started, name, snapshot(name, A))
+    live = factories.subscription(factories.partner())
+
+    running = run(started, name, snapshot(name, stored(live)))
 
     assert running.assigned().next_offset == 5
-    assert running.stands() == {"sub_a": ("behind", 0)}
+    assert running.stands() == {live.pk: ("behind", 0)}
+    [row] = positions.lanes(conn, name, 0)  # with the floor: a crash now changes nothing
+    assert (row.subscription, row.state, row.next_offset) == (live.pk, "behind", 0)
     assert PartitionPosition.objects.get(topic=name).next_offset == 5
 
 
@@ -256,6 +285,73 @@ def test_retention_that_overtook_us_is_passed_and_reading_goes_on(
     running = run(started, name, snapshot(name, A))
 
     running.notes.wait_for(lambda: running.notes.fed("sub_a") == [4, 5])
+    assert [note for note in running.notes.all if isinstance(note, Overtaken)] == [
+        Overtaken((name, 0), 4)
+    ]
+
+
+def test_partitions_added_to_a_topic_are_read_from_their_first_record(
+    conn: Conn, topic: MakeTopic, started: list[Running]
+) -> None:
+    name = topic()
+    live = factories.subscription(factories.partner())
+    running = run(started, name, snapshot(name, stored(live)))
+    running.assigned()
+
+    add_partitions(name, 2)
+    produce(name, 4, partition=1)
+
+    assert running.assigned(1).claim.epoch == 1
+    [row] = positions.lanes(conn, name, 1)
+    first, end = row.next_offset, running.assigned(1).next_offset
+    running.notes.wait_for(lambda: running.notes.fed(live.pk) == list(range(end, 4)))
+    assert first == 0
+
+
+def test_a_log_that_ends_below_the_floor_is_told_and_nothing_of_it_comes(
+    conn: Conn, topic: MakeTopic, started: list[Running]
+) -> None:
+    name = topic()
+    produce(name, 3)
+    set_floor(conn, name, 100)
+
+    running = run(started, name, snapshot(name, A))
+
+    running.notes.wait_for(lambda: Recreated((name, 0), "truncated") in running.notes.all)
+    assert running.notes.fed("sub_a") == []
+
+
+def test_a_topic_of_another_id_is_told_although_its_log_is_longer(
+    conn: Conn, topic: MakeTopic, started: list[Running]
+) -> None:
+    name = topic()
+    produce(name, 9)
+    set_floor(conn, name, 4)
+    conn.execute("UPDATE partition_position SET topic_id = 'of-another' WHERE topic = %s", [name])
+
+    running = run(started, name, snapshot(name, A))
+
+    running.notes.wait_for(lambda: Recreated((name, 0), "recreated") in running.notes.all)
+    assert running.notes.fed("sub_a") == []
+
+
+def test_what_stands_still_is_claimed_anew_when_a_person_has_agreed(
+    conn: Conn, topic: MakeTopic, started: list[Running]
+) -> None:
+    name = topic()
+    produce(name, 3)
+    set_floor(conn, name, 100)
+    running = run(started, name, snapshot(name, A))
+    running.notes.wait_for(lambda: Recreated((name, 0), "truncated") in running.notes.all)
+
+    conn.execute(
+        "UPDATE partition_position SET epoch = epoch + 1, generation = 2, next_offset = 1"
+        " WHERE topic = %s",
+        [name],
+    )
+
+    running.notes.wait_for(lambda: running.notes.fed("sub_a") == [1, 2])
+    assert running.assigned().claim.generation == 2
 
 
 def test_what_comes_while_the_gate_is_closed_comes_when_it_opens(
