@@ -86,6 +86,7 @@ class Verb(StrEnum):
     PARKED_PURGED = "parked.purged"
     PAYLOAD_VIEWED = "payload.viewed"
     TEST_SENT = "test.sent"
+    RECEIVER_CHECKED = "receiver.checked"
     TICKET_REVOKED = "ticket.revoked"
     STREAM_CLOSED = "stream.closed"
     MEMBER_INVITED = "member.invited"

@@ -1,0 +1,1 @@
+"""The partners' pages of deliveries: search, one delivery, replays, usage, signature doctor."""

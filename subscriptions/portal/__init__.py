@@ -1,0 +1,1 @@
+"""The partners' pages: Start, Keys, Endpoints, Subscriptions, Members, Alerts."""
