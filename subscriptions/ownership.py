@@ -17,8 +17,11 @@ from subscriptions.access import authorize
 from subscriptions.grants import Action, Grant, Grants, Principal
 from subscriptions.models import (
     ApiKey,
+    AuditEvent,
     Endpoint,
+    Invitation,
     LanePosition,
+    Member,
     Notice,
     Partner,
     SigningSecret,
@@ -28,6 +31,7 @@ from subscriptions.models import (
     UsageHour,
 )
 from subscriptions.models import Grant as GrantRow
+from subscriptions.models.members import InvitationQuerySet
 from subscriptions.models.tickets import StreamTicketQuerySet
 
 ACTIONS: tuple[Action, ...] = ("read", "write")
@@ -47,6 +51,24 @@ def subscriptions_of(partner: str) -> QuerySet[Subscription]:
 def keys_of(partner: str) -> QuerySet[ApiKey]:
     """Return the partner's API keys."""
     return ApiKey.objects.filter(partner_id=partner)
+
+
+def members_of(partner: str) -> QuerySet[Member]:
+    """Return the partner's members with their accounts, in the order they came."""
+    return (
+        Member.objects.filter(partner_id=partner).select_related("user", "partner").order_by("id")
+    )
+
+
+def invitations_of(partner: str) -> InvitationQuerySet:
+    """Return the partner's invitations, used and ended ones too."""
+    rows: InvitationQuerySet = Invitation.objects.filter(partner_id=partner)
+    return rows
+
+
+def audit_of(partner: str) -> QuerySet[AuditEvent]:
+    """Return what was done to the partner's objects, by whomever."""
+    return AuditEvent.objects.filter(partner=partner)
 
 
 def tickets_of(principal: Principal) -> StreamTicketQuerySet:
@@ -208,6 +230,16 @@ def get_subscription(partner: str, subscription: str, *, lock: bool = False) -> 
 def get_key(partner: str, key: str, *, lock: bool = False) -> ApiKey:
     """Return the partner's API key; ``lock`` holds it to the end of the transaction."""
     return _one(keys_of(partner), key, "key", lock=lock)
+
+
+def get_member(partner: str, member: str) -> Member:
+    """Return the partner's member."""
+    return _one(members_of(partner), member, "mem")
+
+
+def get_invitation(partner: str, invitation: str) -> Invitation:
+    """Return the partner's invitation."""
+    return _one(invitations_of(partner), invitation, "inv")
 
 
 def get_ticket(principal: Principal, ticket: str) -> StreamTicket:

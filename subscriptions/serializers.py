@@ -450,11 +450,22 @@ class ExplainIn(Strict):
         allow_null=True,
         required=False,
     )
+    last = Whole(min_value=1, max_value=100, required=False)
+
+    def checked(self, values: Values) -> Values:
+        if "sample" in values and "last" in values:
+            text = "Either a record of your own is tried, or the newest of the topic."
+            raise wrong("bad_combination", text, "/last")
+        return values
 
 
 class ExplainOut(serializers.Serializer[Mapping[str, object]]):
-    """Why each record passes or does not; without a sample only that the filter is sound."""
+    """Why each record passes or does not; without a sample only that the filter is sound.
+
+    Of ``last`` records, three that pass and three that do not are shown.
+    """
 
     tested = IntegerField()
     matched = IntegerField()
+    slowest_us = IntegerField(required=False)
     records = ListField(child=JSONField())

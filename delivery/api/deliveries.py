@@ -100,6 +100,8 @@ class Deliveries(PartnerView):
         found: dict[str, object] = {}
         if self.principal.topics is not None:
             found["only_topics"] = sorted(self.principal.topics)
+        if not self.principal.is_partners:
+            return found
         sandbox = list(Topic.objects.filter(is_sandbox=True).values_list("name", flat=True))
         if self.principal.mode == "test":
             found["sandbox_topics"] = sandbox

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from subscriptions.portal import keys, start
+from subscriptions.portal import alerts, endpoints, keys, members, start, subscriptions
 
 urlpatterns = [
     path("", start.Start.as_view()),
@@ -11,4 +11,14 @@ urlpatterns = [
     path("keys", keys.Keys.as_view()),
     path("keys/<str:key>", keys.Key.as_view()),
     path("keys/<str:key>/use", keys.KeyUse.as_view()),
+    path("endpoints", endpoints.Endpoints.as_view()),
+    path("endpoints/new", endpoints.NewEndpoint.as_view()),
+    path("endpoints/<str:endpoint>", endpoints.Endpoint.as_view()),
+    path("subscriptions", subscriptions.Subscriptions.as_view()),
+    path("subscriptions/new", subscriptions.NewSubscription.as_view()),
+    path("subscriptions/try", subscriptions.TryFilter.as_view()),
+    path("subscriptions/<str:subscription>", subscriptions.OneSubscription.as_view()),
+    path("members", members.Members.as_view()),
+    path("members/<str:who>", members.OneMember.as_view()),
+    path("alerts", alerts.Alerts.as_view()),
 ]
