@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
@@ -102,11 +101,8 @@ class Sender:
     @classmethod
     def of(cls, config: Config, source: Source) -> Self:
         """Return a sender by the settings of this process."""
-        rules = verification.rules()
-        profile = Profile(rules, allow_http=config.egress_allow_http)
-        if config.egress_ca_file is not None:
-            profile = Profile(rules, config.egress_allow_http, Path(config.egress_ca_file))
-        resolver = Resolver(rules, config.egress_dns_servers)
+        profile = verification.profile()
+        resolver = Resolver(profile.rules, config.egress_dns_servers)
         return cls(
             source,
             profile=profile,

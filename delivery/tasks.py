@@ -8,9 +8,9 @@ from celery import shared_task
 from django.db import connection
 from psycopg.errors import LockNotAvailable
 
-from delivery import announcements, notices, parking, partitions, reprojection
+from delivery import announcements, notices, parking, partitions, reprojection, verifying
 from delivery.cursors import cluster_tag
-from kafkahub import config
+from kafkahub import clock, config
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
 from subscriptions import audit
@@ -68,6 +68,18 @@ def make_parked_anew(rows: int = 200) -> None:
         pass  # it asks Kafka, so the lock is not held; a second process at it does no harm
     if mine:
         reprojection.make_anew(rows)
+
+
+@shared_task
+def verify_endpoints() -> None:
+    """Make the handshakes that are due. Each is claimed, so two processes make none twice."""
+    verifying.run_due(clock.now())
+
+
+@shared_task
+def give_up_unverified() -> None:
+    """Disable endpoints that did not show in 7 days that they want what they are sent."""
+    verifying.give_up(clock.now())
 
 
 @shared_task

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from delivery.api import attempts, deliveries, parked, positions, stats, testing
+from delivery.api import attempts, deliveries, parked, positions, stats, testing, verification
 
 urlpatterns = [
     path("deliveries", deliveries.Deliveries.as_view()),
@@ -18,5 +18,6 @@ urlpatterns = [
     path("subscriptions/<str:subscription>/position", positions.SubscriptionPosition.as_view()),
     path("stats", stats.Stats.as_view()),
     path("subscriptions/<str:subscription>/stats", stats.SubscriptionStats.as_view()),
+    path("endpoints/<str:endpoint>/verify", verification.VerifyEndpoint.as_view()),
     path("endpoints/<str:endpoint>/test", testing.SendTest.as_view()),
 ]

@@ -98,6 +98,8 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "access-tokens": _every(86_400, "subscriptions.tasks.expire_access_tokens"),
     "produce-receipts": _every(3_600, "subscriptions.tasks.expire_receipts"),
     "pull-instances": _every(30, "subscriptions.tasks.expire_instances"),
+    "handshakes": _every(5, "delivery.tasks.verify_endpoints"),
+    "late-handshakes": _every(3_600, "delivery.tasks.give_up_unverified"),
     "notices": _every(5, "delivery.tasks.send_notices"),
     "mails": _every(30, "subscriptions.tasks.mail_notices"),
     "old-notices": _every(3_600, "subscriptions.tasks.expire_notices"),

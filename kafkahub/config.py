@@ -145,6 +145,11 @@ class Config(BaseModel):
         None, description="CA certificates that sign endpoints'; by default Mozilla's list."
     )
 
+    verification_trusted_hosts: CommaList = Field(
+        (),
+        description="Hosts that need no handshake, by comma; `.example.com`: all below, `*`: all.",
+    )
+
     delivery_max_in_flight: int = Field(
         512, ge=1, le=4096, description="Requests one engine has under way at most."
     )
@@ -282,7 +287,12 @@ class Config(BaseModel):
     )
 
     @field_validator(
-        "allowed_hosts", "admin_hosts", "egress_own_hosts", "egress_dns_servers", mode="before"
+        "allowed_hosts",
+        "admin_hosts",
+        "egress_own_hosts",
+        "egress_dns_servers",
+        "verification_trusted_hosts",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:

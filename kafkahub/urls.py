@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("subscriptions.urls")),
     path("api/v1/", include("delivery.urls")),
     path(".well-known/kafkahub/", include("subscriptions.well_known")),
+    path("webhooks/consent/", include("subscriptions.consent")),
     path("", include("subscriptions.oauth.urls")),
     path("", include("gateway.urls")),
 ]

@@ -69,6 +69,9 @@ class Verb(StrEnum):
     ENDPOINT_UPDATED = "endpoint.updated"
     ENDPOINT_ENABLED = "endpoint.enabled"
     ENDPOINT_DISABLED = "endpoint.disabled"
+    ENDPOINT_VERIFIED = "endpoint.verified"
+    ENDPOINT_UNVERIFIED = "endpoint.unverified"
+    ENDPOINT_TRUSTED = "endpoint.trusted"
     ENDPOINT_DELETED = "endpoint.deleted"
     SECRET_ROTATED = "secret.rotated"  # noqa: S105 - the name of a verb
     SECRET_RETIRED = "secret.retired"  # noqa: S105 - the name of a verb

@@ -4,14 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kafkahub import clock
 from kafkahub.crypto import SealBroken
-from kafkahub.drf.fields import OneOf, Strict, Text, Truth, Values
+from kafkahub.drf.fields import OneOf, Strict, Text, Truth, Values, Whole
 from kafkahub.errors import Fault, Invalid
 from subscriptions import headers
 from subscriptions.actions.endpoints import sealed_values
 from subscriptions.credentials import BASIC, BEARER, OAUTH2, shown
 from subscriptions.inputs import wrong
-from subscriptions.models import Endpoint
+from subscriptions.models import Endpoint, Handshake
 from subscriptions.models.endpoints import MAX_URL
 from subscriptions.signatures import BODY, DEFAULT_HEADER, TIMESTAMPED, Signatures
 
@@ -97,6 +98,68 @@ def shown_auth(endpoint: Endpoint) -> dict[str, str] | None:
         return {"type": "unreadable"}
     return shown(auth) if auth else None
 
+
+class AutoDisableIn(Strict):
+    """Whether, and when, an endpoint is disabled that nothing gets through to."""
+
+    enabled = Truth(required=False)
+    after_h = Whole(min_value=24, max_value=720, required=False)
+
+
+COLUMNS: Mapping[str, str] = {"enabled": "is_auto_disabled", "after_h": "disable_after_h"}
+
+
+def as_columns(values: Values) -> Values:
+    """Return an endpoint's members by the columns they are kept in."""
+    kept = dict(values)
+    if "auto_recover" in kept:
+        kept["is_auto_recovered"] = kept.pop("auto_recover")
+    auto = kept.pop("auto_disable", {})
+    return {**kept, **{COLUMNS[name]: value for name, value in auto.items()}}
+
+
+def shown_auto_disable(endpoint: Endpoint) -> dict[str, object]:
+    """Return when an endpoint is disabled that nothing gets through to."""
+    return {"enabled": endpoint.is_auto_disabled, "after_h": endpoint.disable_after_h}
+
+
+def shown_verification(endpoint: Endpoint) -> dict[str, object]:
+    """Return how an endpoint's proof stands; ``detail`` says what is wrong and how to mend it."""
+    row: Handshake | None = getattr(endpoint, "handshake", None)
+    state = Handshake.State.VERIFIED if endpoint.is_verified else Handshake.State.PENDING
+    return {
+        "method": endpoint.verification_method,
+        "state": str(state if row is None else row.state),
+        "detail": (row.detail if row is not None else "") or None,
+        "last_at": clock.rfc3339(row.last_at) if row is not None and row.last_at else None,
+        "allowed_rate_per_min": endpoint.allowed_rate_per_min,
+    }
+
+
+def shown_reason(endpoint: Endpoint) -> str | None:
+    """Return why an endpoint is not active; None where it is."""
+    if endpoint.status != Endpoint.Status.UNVERIFIED:
+        return endpoint.status_reason or None
+    row: Handshake | None = getattr(endpoint, "handshake", None)
+    is_over = row is not None and row.state == Handshake.State.FAILED
+    return "handshake_failed" if is_over else "handshake_pending"
+
+
+AUTO_DISABLE_SHOWN: dict[str, Any] = {
+    "type": "object",
+    "properties": {"enabled": {"type": "boolean"}, "after_h": {"type": "integer"}},
+}
+VERIFICATION_SHOWN: dict[str, Any] = {
+    "type": "object",
+    "description": "Nothing is sent to an endpoint before it has shown that it wants it.",
+    "properties": {
+        "method": {"type": "string", "enum": Endpoint.Method.values},
+        "state": {"type": "string", "enum": Handshake.State.values},
+        "detail": {"type": ["string", "null"], "description": "What is wrong, and what is needed."},
+        "last_at": {"type": ["string", "null"], "format": "date-time"},
+        "allowed_rate_per_min": {"type": ["integer", "null"]},
+    },
+}
 
 AUTH: Mapping[str, object] = {
     "description": "What we log in with. A patch replaces it as a whole.",

@@ -40,7 +40,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 def endpoints_of(partner: str) -> QuerySet[Endpoint]:
     """Return the partner's endpoints."""
-    return Endpoint.objects.filter(partner_id=partner)
+    return Endpoint.objects.filter(partner_id=partner).select_related("handshake")
 
 
 def subscriptions_of(partner: str) -> QuerySet[Subscription]:

@@ -32,12 +32,18 @@ from subscriptions.actions.endpoints import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, he
 from subscriptions.endpoint_forms import (
     AUTH,
     AUTH_SHOWN,
+    AUTO_DISABLE_SHOWN,
     SIGNATURES,
     SIGNATURES_SHOWN,
+    VERIFICATION_SHOWN,
+    AutoDisableIn,
     as_auth,
     as_signatures,
     shown_auth,
+    shown_auto_disable,
+    shown_reason,
     shown_signatures,
+    shown_verification,
 )
 from subscriptions.inputs import (
     FILTER,
@@ -142,12 +148,16 @@ class EndpointIn(Strict):
     timeout_ms = Whole(min_value=1_000, max_value=30_000, default=15_000)
     connect_timeout_ms = Whole(min_value=500, max_value=10_000, default=5_000)
     max_in_flight = Whole(min_value=1, max_value=256, default=32)
+    rate_per_s = Number(min_value=0.1, max_value=10_000, allow_null=True, default=None)
     max_body_bytes = Whole(min_value=65_536, max_value=10_485_760, default=1_048_576)
     headers = Json(read=as_headers, schema=HEADERS, default=dict)
     auth = Json(read=as_auth, schema=AUTH, allow_null=True, default=None)
     tls = Json(read=as_tls, schema=TLS, allow_null=True, default=None)
     signatures = Json(read=as_signatures, schema=SIGNATURES, allow_null=True, default=None)
+    auto_disable = AutoDisableIn(default=dict)
+    auto_recover = Truth(default=True)
     id = CharField(read_only=True)
+    verification = JSONField(read_only=True)
     status = CharField(read_only=True)
     status_reason = CharField(read_only=True)
     version = IntegerField(read_only=True)
@@ -164,20 +174,32 @@ class EndpointOut(serializers.Serializer[Endpoint]):
     url = CharField()
     status = CharField()
     status_reason = SerializerMethodField()
+    verification = SerializerMethodField()
     timeout_ms = IntegerField()
     connect_timeout_ms = IntegerField()
     max_in_flight = IntegerField()
+    rate_per_s = FloatField(allow_null=True)
     max_body_bytes = IntegerField()
     headers = SerializerMethodField()
     auth = SerializerMethodField()
     tls = SerializerMethodField()
     signatures = SerializerMethodField()
+    auto_disable = SerializerMethodField()
+    auto_recover = BooleanField(source="is_auto_recovered")
     version = IntegerField()
     created_at = Moment()
     updated_at = Moment()
 
     def get_status_reason(self, endpoint: Endpoint) -> str | None:
-        return endpoint.status_reason or None
+        return shown_reason(endpoint)
+
+    @extend_schema_field(VERIFICATION_SHOWN)
+    def get_verification(self, endpoint: Endpoint) -> dict[str, object]:
+        return shown_verification(endpoint)
+
+    @extend_schema_field(AUTO_DISABLE_SHOWN)
+    def get_auto_disable(self, endpoint: Endpoint) -> dict[str, object]:
+        return shown_auto_disable(endpoint)
 
     @extend_schema_field(AUTH_SHOWN)
     def get_auth(self, endpoint: Endpoint) -> dict[str, str] | None:
@@ -340,6 +362,8 @@ class SubscriptionOut(serializers.Serializer[Subscription]):
 
     def get_status(self, subscription: Subscription) -> str:
         suspended = suspension(subscription, self.context["granted"])
+        if suspended == UNVERIFIED:
+            return PENDING
         return Subscription.Status.SUSPENDED.value if suspended else subscription.status
 
     def get_status_reason(self, subscription: Subscription) -> str | None:
@@ -352,6 +376,11 @@ class SubscriptionOut(serializers.Serializer[Subscription]):
         return position
 
 
+PENDING = "pending"
+UNVERIFIED = "endpoint_unverified"
+"""Status and reason of a subscription whose endpoint has not shown yet that it wants records."""
+
+
 def suspension(subscription: Subscription, granted: Collection[str]) -> str:
     """Return why nothing may be sent although the partner wants it, or "".
 
@@ -360,10 +389,12 @@ def suspension(subscription: Subscription, granted: Collection[str]) -> str:
     if subscription.partner.status != Partner.Status.ACTIVE:
         return "partner_suspended"
     endpoint = subscription.endpoint
-    if endpoint is not None and endpoint.status != Endpoint.Status.ACTIVE:
+    if endpoint is not None and endpoint.status == Endpoint.Status.DISABLED:
         return "endpoint_disabled"
     if not set(subscription.topics) <= set(granted):
         return "grant_ended"
+    if endpoint is not None and endpoint.status == Endpoint.Status.UNVERIFIED:
+        return UNVERIFIED
     return ""
 
 

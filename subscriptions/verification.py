@@ -1,10 +1,13 @@
 """Whether an endpoint's URL may be taken: its form, and the addresses its name stands for."""
 
 import functools
+from dataclasses import replace
+from pathlib import Path
 
 from kafkahub import config
 from kafkahub.egress import urls
-from kafkahub.egress.addresses import AddressRules
+from kafkahub.egress.addresses import AddressRules, is_loopback
+from kafkahub.egress.curl import Profile
 from kafkahub.egress.resolver import Resolver
 from kafkahub.errors import Fault, Invalid
 
@@ -27,6 +30,30 @@ def rules() -> AddressRules:
 def resolver() -> Resolver:
     """Return the resolver of this process; made at first use, so after any fork."""
     return Resolver(rules(), config.load().egress_dns_servers)
+
+
+@functools.cache
+def profile() -> Profile:
+    """Return what all requests to partners' endpoints of this process share."""
+    settings = config.load()
+    made = Profile(rules(), allow_http=settings.egress_allow_http)
+    if settings.egress_ca_file is not None:
+        made = replace(made, ca_file=Path(settings.egress_ca_file))
+    return made
+
+
+def is_trusted(host: str) -> bool:
+    """Return whether a host need not show that it wants what it is sent.
+
+    host  of a canonical URL
+
+    This machine is trusted wherever it may be dialled at all: in development and in tests.
+    """
+    settings = config.load()
+    if settings.egress_allow_loopback and (host == urls.LOOPBACK_NAME or is_loopback(host)):
+        return True
+    trusted = settings.verification_trusted_hosts
+    return any(one in {"*", host} or (one[:1] == "." and host.endswith(one)) for one in trusted)
 
 
 def parse_url(text: str, pointer: str = "/url") -> urls.Target:

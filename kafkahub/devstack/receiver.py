@@ -23,7 +23,8 @@ REMEMBERED = 10_000
 SHOWN_IN_FULL = 10
 SUMMARY_EVERY_S = 10.0
 
-NO_CONTENT, UNAUTHORIZED, TOO_LARGE, FAILURE = 204, 401, 413, 500
+OK, NO_CONTENT, UNAUTHORIZED, TOO_LARGE, FAILURE = 200, 204, 401, 413, 500
+VERIFICATION = "kafkahub.verification"
 
 
 class Envelope(msgspec.Struct):
@@ -133,6 +134,19 @@ def _line(headers: Mapping[str, str], body: bytes) -> str:
     return f"  verified   {headers['webhook-id']}  {topic:<8}  attempt {attempt}{age}"
 
 
+def challenge_of(body: bytes) -> bytes:
+    """Return what a handshake wants to hear, or b"" for every other request.
+
+    A receiver that does not answer so is sent nothing, unless the operator trusts its host.
+    """
+    if VERIFICATION.encode() not in body:
+        return b""
+    asked = msgspec.json.decode(body)
+    if asked["type"] != VERIFICATION:
+        return b""
+    return msgspec.json.encode({"challenge": asked["data"]["challenge"]})
+
+
 class Answers(Protocol):
     """What a receiver asks about each request."""
 
@@ -153,12 +167,16 @@ def server(port: int, diary: Answers) -> ThreadingHTTPServer:
                 self._end(TOO_LARGE)
                 return
             headers = {name.lower(): value for name, value in self.headers.items()}
-            self._end(diary.answer(headers, self.rfile.read(length)))
+            body = self.rfile.read(length)
+            status = diary.answer(headers, body)
+            echo = challenge_of(body) if status == NO_CONTENT else b""
+            self._end(OK if echo else status, echo)
 
-        def _end(self, status: int) -> None:
+        def _end(self, status: int, content: bytes = b"") -> None:
             self.send_response_only(status)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(content)))
             self.end_headers()
+            self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             """Print nothing a request: the diary tells what matters."""

@@ -116,6 +116,12 @@ def parse(text: str | bytes) -> Address | None:
         return None
 
 
+def is_loopback(text: str) -> bool:
+    """Return whether this is a literal address of this machine."""
+    address = parse(text)
+    return address is not None and _is_in(address, LOOPBACK)
+
+
 def _is_public(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return not _is_in(address, IPV4_DENIED)

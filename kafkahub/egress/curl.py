@@ -229,6 +229,11 @@ class Transfer:
             outcome = "bad_response"
         return self._answer(status, outcome, note, detail=text)
 
+    def headers(self) -> dict[str, str]:
+        """Return the final head by lower-case name; of a name that came twice the last value."""
+        lines = (line.decode("latin-1").partition(":") for line in self._final_head()[1:])
+        return {name.strip().lower(): value.strip() for name, colon, value in lines if colon}
+
     def close(self) -> None:
         """Free the handle."""
         self.easy.close()

@@ -1,7 +1,9 @@
 """One small request, blocking: handshakes, key sets, token URLs. Never for deliveries."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pycurl
 
@@ -44,13 +46,25 @@ class Request:
     tls: ClientTls | None = None
 
 
+class Exchange(NamedTuple):
+    """An answer, and its headers by lower-case name."""
+
+    answer: Answer
+    headers: Mapping[str, str]
+
+
 def fetch(request: Request, profile: Profile, resolver: Resolver) -> Answer:
     """Return what came of the request; a host that fails is an answer, not an exception."""
+    return exchange(request, profile, resolver).answer
+
+
+def exchange(request: Request, profile: Profile, resolver: Resolver) -> Exchange:
+    """Do what ``fetch`` does, and bring the headers of the answer too."""
     started = time.monotonic()
     found = resolver.resolve(request.target.host, request.timeout_ms / 1000)
     spent_ms = int((time.monotonic() - started) * 1000)
     if found.fault:
-        return unsent(found.fault, spent_ms * 1000)
+        return Exchange(unsent(found.fault, spent_ms * 1000), {})
     transfer = Transfer(profile, Pins(), body_cap=request.body_cap, tls=request.tls)
     try:
         transfer.prepare(
@@ -62,7 +76,8 @@ def fetch(request: Request, profile: Profile, resolver: Resolver) -> Answer:
             connect_timeout_ms=request.connect_timeout_ms,
             method=request.method,
         )
-        return _perform(transfer)
+        answer = _perform(transfer)
+        return Exchange(answer, transfer.headers())
     finally:
         transfer.close()
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -12,7 +13,8 @@ from kafkahub import certificates, clock, config, signing
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Conflict, Fault, InUse, Invalid, LimitReached
 from kafkahub.fields import Sealed
-from subscriptions import audit, notices
+from subscriptions import audit, notices, verification
+from subscriptions.actions import verification as verification_actions
 from subscriptions.actions.rows import apply, lock
 from subscriptions.audit import Actor, ActorKind, Verb
 from subscriptions.models import Endpoint, Partner, SigningSecret, Subscription
@@ -23,6 +25,10 @@ DEFAULT_OVERLAP_S = 86_400
 MAX_OVERLAP_S = 604_800
 MAX_RETIRING = 10
 """Secrets of a kind that still sign beside the active one; a header must stay small."""
+
+DIALLED_BY = ("url", "auth", "tls")
+"""Members whose change makes it another endpoint, as far as its proof goes."""
+Method = Endpoint.Method
 
 SecretKind = Literal["hmac", "ed25519"]
 
@@ -39,6 +45,9 @@ def create_endpoint(
     **settings: object,
 ) -> tuple[Endpoint, str]:
     """Make an endpoint with its first secret; return both, the secret as ``whsec_…``.
+
+    Where its host is not trusted it is ``unverified``, and nothing is sent to it before its
+    handshake.
 
     url       in canonical form, admitted by ``verification.admit_url``
     auth      what we log in with, as ``endpoint_forms.as_auth`` gave it
@@ -61,8 +70,11 @@ def create_endpoint(
             auth=_sealed_form(auth or {}),
             tls=_sealed_form(tls or {}),
             tls_expires_at=_first_end(tls),
+            **_proof(url, Method.CHALLENGE),
             **settings,
         )
+        if not endpoint.is_verified:
+            verification_actions.begin(endpoint, clock.now())
         secret = signing.new_secret()
         _add_secret(endpoint, "hmac", secret)
         shown = {"name": (None, name), "url": (None, url)}
@@ -93,10 +105,37 @@ def update_endpoint(
             chosen = values.get("signatures", row.signatures)
             names = header_values(row) if headers is None else headers
             _check_names(chosen, names, has_ed25519=_has_ed25519(row))
+        is_dialled_otherwise = any(
+            name in wanted and wanted[name] != getattr(row, name) for name in DIALLED_BY
+        )
+        if is_dialled_otherwise:
+            wanted |= _proof_anew(row, wanted.get("url", row.url))
         changes = apply(row, wanted)
+        if is_dialled_otherwise and not row.is_verified:
+            verification_actions.begin(row, clock.now())
         if changes:
             audit.append(actor, Verb.ENDPOINT_UPDATED, row, changes)
     return row
+
+
+def _proof(url: str, method: Endpoint.Method) -> dict[str, object]:
+    """Return how an endpoint of this URL begins: ready where its host is trusted."""
+    is_trusted = verification.is_trusted(urlsplit(url).hostname or "")
+    return {
+        "is_verified": is_trusted,
+        "verification_method": Method.TRUSTED if is_trusted else method,
+        "status": Endpoint.Status.ACTIVE if is_trusted else Endpoint.Status.UNVERIFIED,
+    }
+
+
+def _proof_anew(endpoint: Endpoint, url: str) -> dict[str, object]:
+    """Return how an endpoint goes on that is dialled otherwise; one disabled stays so."""
+    was_trusted = endpoint.verification_method == Method.TRUSTED
+    method = Method.CHALLENGE if was_trusted else Method(endpoint.verification_method)
+    proof = _proof(url, method)
+    if endpoint.status == Endpoint.Status.DISABLED:
+        del proof["status"]
+    return {**proof, "allowed_rate_per_min": None}
 
 
 def _check_names(chosen: object, headers: Mapping[str, str], *, has_ed25519: bool) -> None:
@@ -189,13 +228,18 @@ def _disable(actor: Actor, endpoint: Endpoint, why: Endpoint.StatusReason, reaso
 def enable_endpoint(actor: Actor, endpoint: Endpoint, reason: str = "") -> Endpoint:
     """Send to an endpoint again; one that is active stays as it is.
 
-    Raises Conflict when an operator disabled it and somebody else asks.
+    Raises Conflict when an operator disabled it and somebody else asks, or it is not verified.
     """
     with transaction.atomic():
         row = lock(endpoint)
         by_operator = row.status_reason == Endpoint.StatusReason.OPERATOR
         if by_operator and actor.kind != ActorKind.OPERATOR:
             raise Conflict("The endpoint is disabled (operator); only an operator can enable it.")
+        if not row.is_verified:
+            raise Conflict(
+                "The endpoint has not shown yet that it wants what it is sent;"
+                f" POST /endpoints/{row.pk}/verify, and it is enabled by that."
+            )
         changes = apply(
             row,
             {"status": Endpoint.Status.ACTIVE, "status_reason": Endpoint.StatusReason.NONE},

@@ -8,9 +8,11 @@ from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
 from subscriptions.actions import endpoints as verbs
+from subscriptions.actions import verification as verifying
 from subscriptions.admin.base import HubAdmin, ReadOnlyAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, code, links
 from subscriptions.admin.pages import Question, Shown, ask_then, show_each
+from subscriptions.endpoint_forms import shown_verification
 from subscriptions.models import AuditEvent, Endpoint, SigningSecret, Subscription
 from subscriptions.signatures import Signatures
 
@@ -22,10 +24,10 @@ class EndpointAdmin(HubAdmin[Endpoint]):
     is_addable = False
     is_editable = False
     list_display = ("name", "partner", "state", "url", "max_in_flight", "updated_at")
-    list_filter = ("status", "status_reason")
+    list_filter = ("status", "status_reason", "verification_method")
     list_select_related = ("partner",)
     search_fields = ("name", "id", "url", "partner__name")
-    actions = ("enable", "rotate_secret", "disable", "remove")
+    actions = ("enable", "trust", "rotate_secret", "disable", "remove")
     dangerous_actions = frozenset({"disable", "remove"})
     fields = (
         "id",
@@ -34,10 +36,12 @@ class EndpointAdmin(HubAdmin[Endpoint]):
         "description",
         "url",
         "state",
+        "proof",
         "see_also",
         "timeout_ms",
         "connect_timeout_ms",
         "max_in_flight",
+        "rate_per_s",
         "max_body_bytes",
         "custom_headers",
         "login",
@@ -52,6 +56,22 @@ class EndpointAdmin(HubAdmin[Endpoint]):
     def enable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         actor = actor_of(request)
         run_each(request, queryset, lambda one: verbs.enable_endpoint(actor, one), "enabled")
+
+    @admin.action(description="Trust", permissions=["operate"])
+    def trust(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> HttpResponseBase | None:
+        actor = actor_of(request)
+        question = Question(
+            "trust",
+            "They are sent to without having shown that they want it: you vouch for them.",
+            "Trust endpoints",
+        )
+        return ask_then(
+            request,
+            queryset,
+            question,
+            lambda one, reason: verifying.trust(actor, one, reason),
+            done="trusted",
+        )
 
     @admin.action(description="Rotate secret", permissions=["operate"])
     def rotate_secret(
@@ -110,6 +130,15 @@ class EndpointAdmin(HubAdmin[Endpoint]):
     def state(self, endpoint: Endpoint) -> SafeString:
         text = f"{endpoint.status} ({endpoint.status_reason})" if endpoint.status_reason else ""
         return badge(endpoint.status, text)
+
+    @admin.display(description="verification")
+    def proof(self, endpoint: Endpoint) -> str:
+        shown = shown_verification(endpoint)
+        rate = (
+            f", {endpoint.allowed_rate_per_min} a minute" if endpoint.allowed_rate_per_min else ""
+        )
+        detail = f": {shown['detail']}" if shown["detail"] else ""
+        return f"{shown['state']} ({shown['method']}{rate}){detail}"
 
     @admin.display(description="custom headers")
     def custom_headers(self, endpoint: Endpoint) -> str:

@@ -17,6 +17,7 @@ from subscriptions import ownership
 from subscriptions.actions import endpoints as actions
 from subscriptions.api.base import PartnerView
 from subscriptions.audit import Actor
+from subscriptions.endpoint_forms import as_columns
 from subscriptions.models import Endpoint
 from subscriptions.models.partners import MAX_NAME
 from subscriptions.serializers import EndpointIn, EndpointMade, EndpointOut
@@ -29,17 +30,38 @@ ENDPOINT: Mapping[str, object] = {
     "url": "https://hooks.example.com/in",
     "status": "active",
     "status_reason": None,
+    "verification": {
+        "method": "challenge",
+        "state": "verified",
+        "detail": None,
+        "last_at": "2026-11-23T04:19:03.456Z",
+        "allowed_rate_per_min": None,
+    },
     "timeout_ms": 15000,
     "connect_timeout_ms": 5000,
     "max_in_flight": 32,
+    "rate_per_s": None,
     "max_body_bytes": 1048576,
     "headers": {},
     "auth": None,
     "tls": None,
     "signatures": {"rfc9421": False, "legacy": None, "header_prefix": None},
+    "auto_disable": {"enabled": True, "after_h": 120},
+    "auto_recover": True,
     "version": 1,
     "created_at": "2026-11-23T04:19:00.123Z",
     "updated_at": "2026-11-23T04:19:00.123Z",
+}
+UNVERIFIED: Mapping[str, object] = {
+    "status": "unverified",
+    "status_reason": "handshake_pending",
+    "verification": {
+        "method": "challenge",
+        "state": "pending",
+        "detail": None,
+        "last_at": None,
+        "allowed_rate_per_min": None,
+    },
 }
 CHANGE_CODES = (
     "url_not_allowed",
@@ -75,7 +97,11 @@ class Endpoints(PartnerView):
             status=201,
             codes=(*CHANGE_CODES, "limit_reached"),
             example={"url": "https://hooks.example.com/in"},
-            answered={**ENDPOINT, "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},
+            answered={
+                **ENDPOINT,
+                **UNVERIFIED,
+                "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+            },
         ),
     }
 
@@ -85,7 +111,7 @@ class Endpoints(PartnerView):
         return self.listed([EndpointOut(row).data for row in found], next_cursor)
 
     def post(self, _: Request) -> HttpResponse:
-        values = _admitted(self.values(), self.partner)
+        values = as_columns(_admitted(self.values(), self.partner))
         values.setdefault("name", (urlsplit(values["url"]).hostname or "")[:MAX_NAME])
         return self.commit(lambda: self._create(values))
 
@@ -136,7 +162,7 @@ class OneEndpoint(PartnerView):
         seen = ownership.get_endpoint(self.partner, endpoint)
         self.require_match(seen.version)
         held = {"headers": _headers(seen), "signatures": seen.signatures or {}}
-        values = _admitted(self.values(merged=held), self.partner)
+        values = as_columns(_admitted(self.values(merged=held), self.partner))
         return self.commit(lambda: self._update(seen, values))
 
     def _update(self, seen: Endpoint, values: Values) -> HttpResponse:

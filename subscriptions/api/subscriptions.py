@@ -21,6 +21,7 @@ from subscriptions.inputs import wrong
 from subscriptions.models import Endpoint, Subscription
 from subscriptions.models.partners import MAX_NAME
 from subscriptions.serializers import (
+    PENDING,
     SubscriptionIn,
     SubscriptionOut,
     SubscriptionPatch,
@@ -62,7 +63,7 @@ class Subscriptions(PartnerView):
             summary="Your subscriptions",
             scope="webhooks:read",
             query=(
-                parameters.choice("status", "Only those.", Subscription.Status.values),
+                parameters.choice("status", "Only those.", (*Subscription.Status.values, PENDING)),
                 parameters.text("endpoint", "Only those that send there."),
                 parameters.text("topic", "Only those of this topic."),
             ),
@@ -298,9 +299,12 @@ def _filtered(
         rows = rows.filter(topics__contains=[topic])
     if status := arguments.text("status"):
         # As ``suspension`` says it; the partner itself is active, or nobody would ask.
-        is_disabled = Q(endpoint__isnull=False) & ~Q(endpoint__status=Endpoint.Status.ACTIVE)
+        is_disabled = Q(endpoint__isnull=False, endpoint__status=Endpoint.Status.DISABLED)
+        is_unverified = Q(endpoint__isnull=False, endpoint__status=Endpoint.Status.UNVERIFIED)
         held = is_disabled | ~Q(topics__contained_by=sorted(granted))
         if status == Subscription.Status.SUSPENDED:
             return rows.filter(held)
-        rows = rows.filter(~held, status=status)
+        if status == PENDING:
+            return rows.filter(~held & is_unverified)
+        rows = rows.filter(~held & ~is_unverified, status=status)
     return rows

@@ -2,7 +2,7 @@
 
 from subscriptions.models.audit import AuditEvent
 from subscriptions.models.clients import Issuer, OAuthClient, TokenSubject
-from subscriptions.models.endpoints import Endpoint, SigningSecret
+from subscriptions.models.endpoints import Endpoint, Handshake, HandshakeRun, SigningSecret
 from subscriptions.models.lanes import LanePosition
 from subscriptions.models.members import Invitation, Member, Role
 from subscriptions.models.notices import Episode, Notice
@@ -29,6 +29,8 @@ __all__ = [
     "Endpoint",
     "Episode",
     "Grant",
+    "Handshake",
+    "HandshakeRun",
     "IdempotencyKey",
     "Invitation",
     "Issuer",

@@ -2,6 +2,7 @@
 
 import functools
 from typing import Self
+from urllib.parse import urlsplit
 
 from django.db import models
 from django.db.models import Q
@@ -17,6 +18,7 @@ class Endpoint(models.Model):
     """A URL of a partner, with the limits it asked for."""
 
     class Status(models.TextChoices):
+        UNVERIFIED = "unverified"
         ACTIVE = "active"
         DISABLED = "disabled"
 
@@ -25,6 +27,13 @@ class Endpoint(models.Model):
         MANUAL = "manual"
         OPERATOR = "operator"
         GONE = "gone"
+        FAILING = "failing"
+        UNVERIFIED = "unverified"
+
+    class Method(models.TextChoices):
+        CHALLENGE = "challenge"
+        CLOUDEVENTS = "cloudevents"
+        TRUSTED = "trusted"
 
     id = models.CharField(
         primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "ep")
@@ -36,6 +45,35 @@ class Endpoint(models.Model):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
     status_reason = models.CharField(
         max_length=16, choices=StatusReason.choices, default=StatusReason.NONE, blank=True
+    )
+    is_verified = models.BooleanField(
+        default=True,
+        db_default=True,
+        help_text="Whether it has shown that it wants what it is sent.",
+    )
+    verification_method = models.CharField(
+        max_length=12,
+        choices=Method.choices,
+        default=Method.TRUSTED,
+        db_default=Method.TRUSTED,
+        help_text="How it shows that, or `trusted`: it need not.",
+    )
+    allowed_rate_per_min = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Requests a minute that it consented to; null: any."
+    )
+    rate_per_s = models.FloatField(
+        null=True, blank=True, help_text="Requests a second at most; null: as many as it bears."
+    )
+    is_auto_disabled = models.BooleanField(
+        default=True,
+        db_default=True,
+        help_text="Whether it is disabled when nothing gets through for long.",
+    )
+    disable_after_h = models.PositiveIntegerField(default=120, db_default=120)
+    is_auto_recovered = models.BooleanField(
+        default=True,
+        db_default=True,
+        help_text="Whether it is probed, and enabled again, after that.",
     )
     timeout_ms = models.PositiveIntegerField(default=15_000)
     connect_timeout_ms = models.PositiveIntegerField(default=5_000)
@@ -78,8 +116,67 @@ class Endpoint(models.Model):
     class Meta:
         ordering = ["-id"]
 
+    @property
+    def host(self) -> str:
+        """The host that its URL names, in lower case."""
+        return urlsplit(self.url).hostname or ""
+
     def __str__(self) -> str:
         return f"{self.name} ({self.url})"
+
+
+class Handshake(models.Model):
+    """How an endpoint's proof stands; no row where none was ever asked for.
+
+    A table of its own: engines read endpoints again whenever one changes, and a try changes none.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        VERIFIED = "verified"
+        FAILED = "failed"
+
+    endpoint = models.OneToOneField(
+        Endpoint, primary_key=True, on_delete=models.CASCADE, related_name="handshake"
+    )
+    state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING)
+    detail = models.CharField(max_length=500, blank=True, help_text="What went wrong last, or why.")
+    tries = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(null=True, help_text="Next try; null: none by itself.")
+    last_at = models.DateTimeField(null=True)
+    since = models.DateTimeField(help_text="Since when the proof is missing, or holds.")
+    callback_hash = models.BinaryField(null=True, help_text="SHA-256 of a token to consent with.")
+    callback_until = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["due_at"], condition=Q(due_at__isnull=False), name="handshake_due"
+            ),
+            models.Index(
+                fields=["since"], condition=~Q(state="verified"), name="handshake_missing"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} {self.state}"
+
+
+class HandshakeRun(models.Model):
+    """That handshakes were begun with a host: so nobody makes us flood it. Kept a day."""
+
+    endpoint = models.CharField(max_length=40)
+    host = models.CharField(max_length=253)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["host", "at"], name="handshakes_of_host"),
+            models.Index(fields=["endpoint", "at"], name="handshakes_of_endpoint"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.at:%H:%M:%S}"
 
 
 class SigningSecretQuerySet(models.QuerySet["SigningSecret"]):

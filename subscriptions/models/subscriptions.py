@@ -80,6 +80,9 @@ class Subscription(models.Model):
         models.PositiveIntegerField(), default=default_schedule, blank=True
     )
     retry_jitter = models.FloatField(default=0.2)
+    rate_per_s = models.FloatField(
+        null=True, blank=True, help_text="Requests a second at most, within its endpoint's."
+    )
     trace = models.BooleanField(default=True)
     start = models.JSONField(
         default=str, help_text='"latest", "earliest" or {"time": …}, as it was asked for.'

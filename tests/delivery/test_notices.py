@@ -13,7 +13,7 @@ from subscriptions.notice_types import Kind
 from tests import factories
 from tests.api import Caller, json_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def listening(owner: Partner, target: Endpoint, *types: str) -> Subscription:

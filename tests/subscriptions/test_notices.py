@@ -198,7 +198,7 @@ def mailing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     config.load.cache_clear()
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_a_partner_gets_one_mail_of_all_that_is_new(mailing: None) -> None:
     owner = factories.partner()
     owner.contact = "ops@alice.example"
@@ -216,7 +216,7 @@ def test_a_partner_gets_one_mail_of_all_that_is_new(mailing: None) -> None:
     assert sent.body.count("kafkahub.endpoint.disabled") == 2
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_a_mail_server_that_is_away_is_asked_again(mailing: None, settings: Settings) -> None:
     owner = factories.partner()
     owner.contact = "ops@alice.example"
@@ -232,7 +232,7 @@ def test_a_mail_server_that_is_away_is_asked_again(mailing: None, settings: Sett
     assert len(mail.outbox) == 1
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_notices_are_kept_90_days() -> None:
     owner = factories.partner()
     for days in (91, 89):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from kafkahub import clock, signing
-from kafkahub.devstack.receiver import SHOWN_IN_FULL, TOLERANCE_S, Diary
+from kafkahub.devstack.receiver import SHOWN_IN_FULL, TOLERANCE_S, Diary, challenge_of
 
 OLD, NEW = signing.new_secret(), signing.new_secret()
 BODY = json.dumps({"type": "orders", "timestamp": "2026-11-23T04:19:00.123Z", "data": 1}).encode()
@@ -75,6 +75,14 @@ def test_a_rotated_secret_is_learnt_from_the_first_signature_that_does_not_fit(
 
     assert diary.answer(request(1, secret=OLD), BODY) == 204
     assert diary.answer(request(2, secret=NEW), BODY) == 204
+
+
+def test_it_answers_the_challenge_of_a_handshake_and_nothing_else() -> None:
+    asked = b'{"type":"kafkahub.verification","timestamp":"","data":{"challenge":"abc"}}'
+    other = b'{"type":"orders","timestamp":"","data":"kafkahub.verification"}'
+
+    assert challenge_of(asked) == b'{"challenge":"abc"}'
+    assert challenge_of(other) == b""
 
 
 def test_a_copy_is_accepted_and_not_shown_again(diary: Diary, said: list[str]) -> None:
