@@ -38,6 +38,7 @@ class VerifyEndpoint(PartnerView):
             is_body_optional=True,
             answer=EndpointOut,
             codes=("conflict",),
+            example={"method": "challenge"},
             answered=ENDPOINT,
         )
     }
