@@ -49,6 +49,11 @@ def current_day(conn: Conn) -> date:
     return day
 
 
+def name_of(day: date) -> str:
+    """Return the name of a day's partition."""
+    return f"{PREFIX}{day:%Y%m%d}"
+
+
 def ensure(conn: Conn, today: date, *, days_ahead: int = 3) -> list[date]:
     """Make the partitions from ``today`` on that are missing, and return their days.
 
@@ -84,7 +89,7 @@ def purge_default(conn: Conn, today: date, *, kept_days: int) -> int:
 
 
 def _make(conn: Conn, day: date) -> bool:
-    name = sql.Identifier(f"{PREFIX}{day:%Y%m%d}")
+    name = sql.Identifier(name_of(day))
     start, end = _start(day), _start(day + timedelta(days=1))
     with conn.transaction():
         conn.execute(PATIENCE)

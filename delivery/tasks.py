@@ -8,12 +8,13 @@ from celery import shared_task
 from django.db import connection
 from psycopg.errors import LockNotAvailable
 
-from delivery import announcements, notices, parking, partitions, reprojection, verifying
+from delivery import announcements, attention, notices, parking, partitions, reprojection, verifying
 from delivery.cursors import cluster_tag
 from kafkahub import clock, config
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
-from subscriptions import audit
+from subscriptions import alerts, audit
+from subscriptions.actions import issues
 from subscriptions.audit import Actor, ActorKind, Subject, Verb
 
 ROWS_PER_SLICE = 1_000
@@ -51,6 +52,12 @@ def expire_dead_letters(rows_per_slice: int = ROWS_PER_SLICE) -> None:
         if sum(gone.rows for gone in expired) < rows_per_slice:
             return
         failpoint("job.mid_slice")
+
+
+@shared_task
+def watch_state() -> None:
+    """Let operators' issues follow how deliveries stand."""
+    alerts.tell(issues.reconcile(attention.KINDS, attention.findings(clock.now())))
 
 
 @shared_task

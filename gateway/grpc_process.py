@@ -27,7 +27,7 @@ from kafkahub.kafka.options import admin_options, reader_options
 from kafkahub.kafka.reader import Reader
 from kafkahub.observability import health
 from kafkahub.observability.health_server import HealthServer
-from subscriptions import limiting, usage
+from subscriptions import limiting, sightings, usage
 
 DATABASE_THREADS = 8
 
@@ -43,7 +43,11 @@ class Process:
         self._settings = settings
         admin = Admin(admin_options(settings))
         self.watch = health.Watch(health.neighbours(settings, lambda: _ask(admin)))
-        self._companions = (limiting.process_limiter(), usage.process_usage())
+        self._companions = (
+            limiting.process_limiter(),
+            usage.process_usage(),
+            sightings.process_sightings(),
+        )
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database")
         self._gateway = app.build(settings, limiting.process_limiter(), self._note_drain)
         self._telling: asyncio.Task[None] | None = None

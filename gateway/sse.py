@@ -43,7 +43,7 @@ from gateway.stream import Opened, Streams, Wanted
 from gateway.tolls import STREAM, Tolls
 from gateway.turns import Opening
 from kafkahub import clock
-from kafkahub.dispatch import SERVER_SEND
+from kafkahub.dispatch import SERVER_SEND, WHO
 from kafkahub.errors import (
     HubError,
     MethodNotAllowed,
@@ -131,6 +131,9 @@ class StreamDoor:
         except HubError as error:
             await self._refuse(call, error)
             return None
+        finally:
+            if call.visitor is not None:
+                scope[WHO] = call.visitor.principal
         if opened is None or call.visitor is None:
             return None
         return await self._begin(call, call.visitor, opened, scope.get(SERVER_SEND, call.send))

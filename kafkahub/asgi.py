@@ -11,11 +11,13 @@ django = get_asgi_application()
 # ruff: noqa: E402 - what follows imports models, so Django is set up first
 from gateway import app
 from kafkahub import config
-from kafkahub.dispatch import Application
+from kafkahub.dispatch import WHO, Application, Scope, header
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options
 from kafkahub.observability import health, logs
-from subscriptions import limiting, usage
+from subscriptions import limiting, sightings, usage
+
+STREAMS = "/streams/"
 
 
 def build() -> Application:
@@ -30,9 +32,27 @@ def build() -> Application:
         watch,
         trusted=settings.trusted_proxies,
         public_host=urlsplit(settings.base_url).hostname or "",
-        companions=(limiter, usage.process_usage()),
+        companions=(limiter, usage.process_usage(), sightings.process_sightings()),
         doors=app.build(settings, limiter, watch.drain),
+        on_answered=_note,
     )
+
+
+def _note(scope: Scope, status: int, lasted_s: float) -> None:
+    """Count what a known credential asked, so that unusual use is told from it."""
+    who = scope.get(WHO)
+    if who is None:
+        return
+    address = scope["client"][0] if scope.get("client") else ""
+    answered = sightings.Answered(
+        status=status,
+        path=scope["path"],
+        address=address,
+        agent=header(scope, b"user-agent") or "",
+        lasted_s=lasted_s,
+        is_stream=scope["path"].startswith(STREAMS),
+    )
+    sightings.process_sightings().answered(who, answered)
 
 
 def _ask(admin: Admin) -> None:

@@ -104,6 +104,11 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "mails": _every(30, "subscriptions.tasks.mail_notices"),
     "old-notices": _every(3_600, "subscriptions.tasks.expire_notices"),
     "sessions": _every(3_600, "subscriptions.tasks.expire_sessions"),
+    "use": _every(60, "subscriptions.tasks.watch_use"),
+    "state": _every(15, "subscriptions.tasks.watch_state"),
+    "deliveries": _every(15, "delivery.tasks.watch_state"),
+    "audit": _every(86_400, "subscriptions.tasks.verify_audit"),
+    "sightings": _every(3_600, "subscriptions.tasks.expire_sightings"),
     "audit-head": _every(3_600, "subscriptions.tasks.write_audit_head"),
 }
 """In code, because nobody edits it; jobs are idempotent, so two beats do no harm."""

@@ -268,6 +268,17 @@ class Config(BaseModel):
         "KafkaHub <kafkahub@localhost>", description="Sender of the mails to partners."
     )
 
+    operators_mail: CommaList = Field(
+        (), description="Addresses that are mailed when an issue opens, by comma."
+    )
+    operators_apprise: tuple[SecretStr, ...] = Field(
+        (), description="Where else issues are told of, as URLs of apprise, by comma."
+    )
+    anomaly_throttle: CommaList = Field(
+        (),
+        description="Rules of unusual use that slow a key to a tenth for 15 minutes, by comma.",
+    )
+
     metrics_port: int = Field(
         0,
         ge=0,
@@ -292,6 +303,9 @@ class Config(BaseModel):
         "egress_own_hosts",
         "egress_dns_servers",
         "verification_trusted_hosts",
+        "operators_mail",
+        "operators_apprise",
+        "anomaly_throttle",
         mode="before",
     )
     @classmethod

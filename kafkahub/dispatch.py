@@ -84,6 +84,12 @@ ANSWER = "kafkahub.answer"
 Headers = list[tuple[bytes, bytes]]
 Answer = Callable[[int, Headers, bytes], Awaitable[None]]
 
+WHO = "kafkahub.who"
+"""Key of a scope under which doors leave the principal of its request, once it is known."""
+
+OnAnswered = Callable[[Scope, int, float], None]
+"""Told of each answer: the scope, the status, how long it took in s. Must not wait."""
+
 
 class Application:
     """Dispatches the requests of one web process.
@@ -101,8 +107,10 @@ class Application:
         public_host: str,
         companions: Sequence[Companion] = (),
         doors: Doors | None = None,
+        on_answered: OnAnswered | None = None,
     ) -> None:
         self._django = django
+        self._on_answered = on_answered
         self._doors = doors
         self._watch = watch
         self._companions = companions
@@ -161,6 +169,8 @@ class Application:
                 await self._django(scope, receive, exchange.send)
         finally:
             exchange.tell()
+            if self._on_answered is not None:
+                self._on_answered(scope, exchange.status, exchange.duration_s)
             logs.unbind_request()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,7 +217,8 @@ class Exchange:
         "_request_id",
         "_scope",
         "_send",
-        "_status",
+        "duration_s",
+        "status",
     )
 
     def __init__(self, scope: Scope, send: Send, request_id: str, log: Log) -> None:
@@ -220,12 +231,13 @@ class Exchange:
         if self._answer is not None:
             scope[ANSWER] = self.answer
         self._begun = time.perf_counter()
-        self._status = 0
         self._body_bytes = 0
+        self.status = 0
+        self.duration_s = 0.0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             given = message.get("headers", [])
             kept = [pair for pair in given if pair[0].lower() != b"x-request-id"]
             message = {**message, "headers": [*kept, (b"x-request-id", self._request_id)]}
@@ -237,24 +249,24 @@ class Exchange:
         """Send a whole answer of a door of ours, which never gives an id itself."""
         if self._answer is None:
             raise RuntimeError("the server writes no whole answers")  # a bug: the scope has none
-        self._status = status
+        self.status = status
         self._body_bytes = len(body)
         headers.append((b"x-request-id", self._request_id))
         await self._answer(status, headers, body)
 
     def tell(self) -> None:
         self._scope.pop(ANSWER, None)
-        duration_s = time.perf_counter() - self._begun
+        self.duration_s = time.perf_counter() - self._begun
         method = self._scope["method"]
-        labels = ("web", method if method in METHODS else "other", str(self._status))
+        labels = ("web", method if method in METHODS else "other", str(self.status))
         _counted(*labels).inc()
-        _timed.observe(duration_s)
+        _timed.observe(self.duration_s)
         self._log.info(
             "request.answered",
             method=method,
             path=self._scope["path"],
-            status=self._status,
-            duration_ms=round(duration_s * 1000, 1),
+            status=self.status,
+            duration_ms=round(self.duration_s * 1000, 1),
             body_bytes=self._body_bytes,
             address=self._scope["client"][0] if self._scope.get("client") else None,
         )

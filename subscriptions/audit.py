@@ -48,6 +48,7 @@ class Verb(StrEnum):
     KEY_UPDATED = "key.updated"
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
+    KEY_SLOWED = "key.slowed"
     CLIENT_CREATED = "client.created"
     CLIENT_UPDATED = "client.updated"
     CLIENT_SECRET_ROTATED = "client.secret_rotated"  # noqa: S105 - the name of a verb
@@ -111,6 +112,7 @@ class Verb(StrEnum):
     ROLE_UPDATED = "role.updated"
     ROLE_DELETED = "role.deleted"
     ENCRYPTION_ROTATED = "encryption.rotated"
+    ISSUE_MOVED = "issue.moved"
 
 
 class ActorKind(StrEnum):

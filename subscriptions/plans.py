@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from kafkahub import clock
 from kafkahub.limits import policies
 from kafkahub.limits.policies import Limits, Rule
 from subscriptions.models import ApiKey, Partner, Plan
 
+SLOWED_TO = 0.1
+"""Part of its rates that a key keeps while it is slowed."""
 OF_A_KEY = frozenset({policies.KEY, policies.TOPIC})
 """Scopes that the plan of a key may set: the others are shared with keys of other plans."""
 
@@ -28,7 +31,9 @@ class Plans:
         Rates of the deployment are everybody's, so they come from the default plan alone.
         """
         own = (rule for rule in self._of(key.plan_id) if rule.scope in OF_A_KEY)
-        return policies.limits((*self._shared(key.partner), *own))
+        held = policies.limits((*self._shared(key.partner), *own))
+        is_slowed = key.slowed_until is not None and clock.now() < key.slowed_until
+        return policies.slowed(held, SLOWED_TO) if is_slowed else held
 
     def limits_of_partner(self, partner: Partner) -> Limits:
         """Return what a partner's credential without a plan of its own is held to."""

@@ -7,10 +7,12 @@ from celery import shared_task
 from django.contrib.sessions.models import Session
 from oauth2_provider.models import AccessToken
 
-from kafkahub import clock
+from kafkahub import clock, config
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
-from subscriptions import audit, idempotency, notices, receipts, usage
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.options import admin_options
+from subscriptions import audit, idempotency, notices, receipts, usage, watching
 from subscriptions.models import IdempotencyKey, StreamTicket, UsageHour
 from subscriptions.pull import ownership
 
@@ -137,6 +139,35 @@ def _expire_tokens(rows: int) -> int:
     slice_ids = old.order_by("pk").values_list("pk", flat=True)[:rows]
     deleted, _ = AccessToken.objects.filter(pk__in=list(slice_ids)).delete()
     return int(deleted)
+
+
+@shared_task
+def watch_use() -> None:
+    """Judge what credentials do now."""
+    watching.watch_use()
+
+
+@shared_task
+def watch_state() -> None:
+    """Let operators' issues follow what is the matter now."""
+    watching.watch_state(Admin(admin_options(config.load())).cluster_id)
+
+
+@shared_task
+def verify_audit() -> None:
+    """Check the chain of the audit log."""
+    watching.verify_audit()
+
+
+@shared_task
+def expire_sightings(rows_per_slice: int = ROWS_PER_SLICE) -> None:
+    """Delete what was counted of credentials and is looked at no more."""
+    for _ in range(SLICES_PER_RUN):
+        with alone("subscriptions.sightings") as mine:
+            gone = watching.expire(rows_per_slice) if mine else 0
+        if gone < rows_per_slice:
+            return
+        failpoint("job.mid_slice")
 
 
 def _expire_answers(rows: int) -> int:

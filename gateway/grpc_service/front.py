@@ -20,6 +20,7 @@ from kafkahub.errors import Fault, HubError, Invalid, Unauthenticated
 from kafkahub.limits.limiter import Limiter
 from kafkahub.limits.policies import ONE_REQUEST, Cost
 from kafkahub.observability import logs, metrics
+from subscriptions import sightings
 from subscriptions.authentication import apart, chain
 from subscriptions.grants import Principal
 
@@ -28,6 +29,17 @@ UNARY_S = 30.0
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+OK, BAD, NOT_FOUND = 200, 400, 404
+STATUSES = {
+    grpc.StatusCode.NOT_FOUND.value[0]: NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT.value[0]: BAD,
+    grpc.StatusCode.PERMISSION_DENIED.value[0]: BAD,
+    grpc.StatusCode.FAILED_PRECONDITION.value[0]: BAD,
+    grpc.StatusCode.OUT_OF_RANGE.value[0]: BAD,
+}
+"""What the caller did wrong, as HTTP would say it; all else counts as answered."""
+STREAMS = frozenset({"Subscribe", "PublishStream", "ReceiveMessages"})
 
 log = structlog.get_logger()
 calls = metrics.counter("grpc_calls_total", "gRPC calls that ended.", ["method", "code"])
@@ -92,7 +104,7 @@ class Front:
         async def handle(raw: bytes, context: Context) -> bytes:
             begun_s = time.perf_counter()
             given = Metadata(context, self._trusted)
-            async with Told(context, name, given.request_id):
+            async with Told(context, name, given):
                 answer = await self._in_time(raw, context, given, kind, work)
             call_seconds.labels(name).observe(time.perf_counter() - begun_s)
             return answer
@@ -104,7 +116,7 @@ class Front:
 
         async def handle(raw: bytes, context: Context) -> None:
             given = Metadata(context, self._trusted)
-            async with Told(context, name, given.request_id):
+            async with Told(context, name, given):
                 await work(await self._call(raw, context, given, kind))
 
         return grpc.unary_stream_rpc_method_handler(handle)
@@ -114,7 +126,7 @@ class Front:
 
         async def handle(_: object, context: Context) -> None:
             given = Metadata(context, self._trusted)
-            async with Told(context, name, given.request_id):
+            async with Told(context, name, given):
                 await work(await self._call(b"", context, given, kind))
 
         return grpc.stream_stream_rpc_method_handler(handle)
@@ -132,17 +144,18 @@ class Front:
         Raises as ``chain.authenticate`` does; who is not known pays with the address.
         """
         header = authorization if authorization is not None else given.authorization
-        found = chain.glance(header, given.address, given.agent)
-        if found is not None:
-            return found
+        given.who = chain.glance(header, given.address, given.agent)
+        if given.who is not None:
+            return given.who
         try:
-            return await asyncio.get_running_loop().run_in_executor(
+            found = given.who = await asyncio.get_running_loop().run_in_executor(
                 self._executor, apart.authenticate, header, given.address, given.agent
             )
         except Unauthenticated:
             if refusal := self._limiter.admit(None, given.address, ONE_REQUEST):
                 raise refusal.error() from None
             raise
+        return found
 
     def admit(self, call: Call[Any], cost: Cost) -> None:
         """Charge what a call costs. Raises RateLimited, and charges nothing."""
@@ -182,12 +195,14 @@ class Metadata:
     """What a caller says of itself, and where it calls from.
 
     address  the caller's IP address, behind trusted proxies the one they tell
+    who      None until it is known
     """
 
-    __slots__ = ("address", "agent", "authorization", "begun_s", "request_id")
+    __slots__ = ("address", "agent", "authorization", "begun_s", "request_id", "who")
 
     def __init__(self, context: Context, trusted: Any) -> None:
         self.begun_s = time.monotonic()
+        self.who: Principal | None = None
         named: dict[str, list[str]] = {}
         for key, value in context.invocation_metadata() or ():
             if isinstance(value, str):
@@ -218,12 +233,12 @@ def parse(raw: bytes, kind: type[Given]) -> Given:
 class Told:
     """Turns what goes wrong in a call into its status, counts it, and logs what is our fault."""
 
-    __slots__ = ("_context", "_method", "_request_id")
+    __slots__ = ("_context", "_given", "_method")
 
-    def __init__(self, context: Context, method: str, request_id: str) -> None:
+    def __init__(self, context: Context, method: str, given: Metadata) -> None:
         self._context = context
         self._method = method
-        self._request_id = request_id
+        self._given = given
 
     async def __aenter__(self) -> None:
         return None
@@ -231,17 +246,34 @@ class Told:
     async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if error is None or isinstance(error, asyncio.CancelledError):
             calls.labels(self._method, "OK" if error is None else "CANCELLED").inc()
+            self._note(OK)
             return
         status = _status_of(error)
+        self._note(STATUSES.get(status.code, OK), status.message)
         code = _CODES[status.code]
         calls.labels(self._method, code.name).inc()
         if code is grpc.StatusCode.INTERNAL:
             log.error("grpc.failed", method=self._method, exc_info=error)
         told = (
-            (REQUEST_ID_KEY, self._request_id),
+            (REQUEST_ID_KEY, self._given.request_id),
             (DETAILS_KEY, status.SerializeToString()),
         )
         await self._context.abort(code, status.message, told)
+
+    def _note(self, status: int, asked: str = "") -> None:
+        """Count the call, so that unusual use is told from it."""
+        given = self._given
+        if given.who is None:
+            return
+        answered = sightings.Answered(
+            status=status,
+            path=f"{self._method} {asked}",
+            address=given.address,
+            agent=given.agent,
+            lasted_s=time.monotonic() - given.begun_s,
+            is_stream=self._method in STREAMS,
+        )
+        sightings.process_sightings().answered(given.who, answered)
 
 
 def _status_of(error: BaseException) -> Status:

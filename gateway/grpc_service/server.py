@@ -175,5 +175,5 @@ class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # it
         if self._front is None:
             return
         given = Metadata(context, ())
-        async with Told(context, "ServerReflectionInfo", given.request_id):
+        async with Told(context, "ServerReflectionInfo", given):
             await self._front.principal(given)

@@ -5,7 +5,7 @@ Bare ASGI: one object a request, headers looked at once, nothing parsed that nob
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 from uuid import uuid4
@@ -15,7 +15,7 @@ from kafkahub.dispatch import ANSWER, Answer
 from kafkahub.errors import BodyTooLarge, Fault, Invalid, RequestTimeout, UnsupportedMedia
 from subscriptions.grants import Principal
 
-Scope = Mapping[str, Any]
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]

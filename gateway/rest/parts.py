@@ -17,6 +17,7 @@ from gateway.rest.waiting import Waiting
 from gateway.topology import Topology
 from kafkahub import clock
 from kafkahub.crypto import KeyRing
+from kafkahub.dispatch import WHO
 from kafkahub.errors import Forbidden, NotFound, TopicNotFound, Unauthenticated
 from kafkahub.limits import policies
 from kafkahub.limits.limiter import Limiter
@@ -86,6 +87,7 @@ async def identify(parts: Parts, call: Call) -> Principal:
     if principal is None:
         principal = await _authenticate(parts, call, header, agent)
     call.principal = principal
+    call.scope[WHO] = principal
     return principal
 
 

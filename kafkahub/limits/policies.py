@@ -100,6 +100,16 @@ def _compiled(rules: tuple[Rule, ...]) -> Limits:
     return Limits(rates, streams)
 
 
+@functools.lru_cache(maxsize=100)
+def slowed(held: Limits, part: float) -> Limits:
+    """Return these limits with this part of each rate of the key itself; bursts shrink too."""
+    rates = {
+        policy: Rate(rate.per_s * part, max(1, int(rate.burst * part)))
+        for policy, rate in held.rates.get(KEY, {}).items()
+    }
+    return Limits({**held.rates, KEY: rates}, held.streams)
+
+
 STANDARD: Final = limits()
 """What holds without any plan."""
 

@@ -172,6 +172,28 @@ def revoke_key(actor: Actor, key: ApiKey, reason: str = "") -> ApiKey:
     return row
 
 
+def slow_key(actor: Actor, key: ApiKey, until: datetime, reason: str) -> ApiKey:
+    """Hold a key to a tenth of its rates until a time, at every door within 5 s."""
+    with transaction.atomic():
+        row = lock(key)
+        _check_is_live(row)
+        if changes := apply(row, {"slowed_until": until}):
+            audit.append(actor, Verb.KEY_SLOWED, row, changes, reason)
+    return row
+
+
+def end_slowdowns(actor: Actor) -> int:
+    """Give keys their rates back whose time is over; return how many.
+
+    The change of the row is what makes every process look at the key anew.
+    """
+    over = ApiKey.objects.filter(slowed_until__lte=clock.now())  # by apikey_slowed
+    for row in over:
+        with transaction.atomic():
+            audit.append(actor, Verb.KEY_SLOWED, row, apply(lock(row), {"slowed_until": None}))
+    return len(over)
+
+
 def _check_is_live(key: ApiKey) -> None:
     if key.status != ApiKey.Status.ACTIVE:
         raise Conflict(f"The key is {key.status.value}; make a new one.")

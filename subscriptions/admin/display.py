@@ -28,6 +28,12 @@ STOPPED = Look("✕", "bad")
 PAUSED = Look("‖", "muted")
 
 LOOKS = {
+    "open": STOPPED,
+    "regressed": STOPPED,
+    "acknowledged": WAITING,
+    "resolved": WELL,
+    "critical": STOPPED,
+    "warning": RETRYING,
     "active": WELL,
     "enabled": WELL,
     "live": WELL,

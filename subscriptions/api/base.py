@@ -1,14 +1,15 @@
 """The base of every route that a partner's credential opens."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 
 from django.db import transaction
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from kafkahub import config
+from kafkahub.dispatch import WHO
 from kafkahub.drf import answers
 from kafkahub.drf.operations import WRITES, Operation
 from kafkahub.drf.views import HubView
@@ -76,6 +77,7 @@ class PartnerView(ApiView):
 
     def enter(self, operation: Operation) -> None:
         self.principal = self.charged = self._authenticated()
+        _scope(self.django_request)[WHO] = self.principal
         self._charge()
         if operation.scope and not self.principal.has(operation.scope):
             raise Forbidden(f"The credential lacks the scope {operation.scope}.")
@@ -194,6 +196,12 @@ class PartnerView(ApiView):
             bytes_in=int(length) if length.isdecimal() else 0,
             bytes_out=len(answer.content),
         )
+
+
+def _scope(request: HttpRequest) -> MutableMapping[str, object]:
+    """Return the ASGI scope of a request; tests without a server have none."""
+    scope: MutableMapping[str, object] = getattr(request, "scope", {})
+    return scope
 
 
 def _raise(refusal: Refusal | None) -> None:

@@ -15,6 +15,7 @@ from django.db import DatabaseError, connection
 
 from kafkahub import clock
 from kafkahub.errors import Invalid, InvalidToken, RateLimited, Unauthenticated, Unavailable
+from subscriptions import sightings
 from subscriptions.authentication import credentials, verifiers
 from subscriptions.authentication.known import Known
 from subscriptions.authentication.last_use import LastUse, Use
@@ -175,6 +176,7 @@ class Chain:
         nobody can lock a partner out.
         """
         names = [f"net:{network_of(address)}"] + ([f"key:{public_id}"] if public_id else [])
+        sightings.process_sightings().failed(names)
         wait_s = self.failures.note(tuple(names), self.monotonic_s())
         if wait_s:
             text = "Too many credentials failed from here or for this key."

@@ -1,5 +1,6 @@
 """Tables of partners, what they may see, and where they want it."""
 
+from subscriptions.models.attention import Issue, Sighting, SightingHour
 from subscriptions.models.audit import AuditEvent
 from subscriptions.models.clients import Issuer, OAuthClient, TokenSubject
 from subscriptions.models.endpoints import Endpoint, Handshake, HandshakeRun, SigningSecret
@@ -33,6 +34,7 @@ __all__ = [
     "HandshakeRun",
     "IdempotencyKey",
     "Invitation",
+    "Issue",
     "Issuer",
     "LanePosition",
     "Member",
@@ -49,6 +51,8 @@ __all__ = [
     "PullLease",
     "PullPosition",
     "Role",
+    "Sighting",
+    "SightingHour",
     "SigningSecret",
     "StreamTicket",
     "Subscription",

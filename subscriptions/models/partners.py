@@ -102,6 +102,9 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoke_reason = models.CharField(max_length=200, blank=True, editable=False)
+    slowed_until = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Until then it has a tenth of its rates."
+    )
     last_used_at = models.DateTimeField(null=True, editable=False)
     last_used_ip = models.GenericIPAddressField(null=True, editable=False)
     last_used_agent = models.CharField(max_length=200, blank=True, editable=False)
@@ -113,7 +116,14 @@ class ApiKey(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["partner", "name"], name="apikey_partner_name")]
+        indexes = [
+            models.Index(fields=["partner", "name"], name="apikey_partner_name"),
+            models.Index(
+                fields=["slowed_until"],
+                condition=models.Q(slowed_until__isnull=False),
+                name="apikey_slowed",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} (khk_{self.mode}_{self.public_id[:4]}…)"
