@@ -8,7 +8,16 @@ from celery import shared_task
 from django.db import connection
 from psycopg.errors import LockNotAvailable
 
-from delivery import announcements, attention, notices, parking, partitions, reprojection, verifying
+from delivery import (
+    announcements,
+    attention,
+    dead_letters,
+    notices,
+    parking,
+    partitions,
+    reprojection,
+    verifying,
+)
 from delivery.cursors import cluster_tag
 from kafkahub import clock, config
 from kafkahub.failpoints import failpoint
@@ -24,6 +33,8 @@ SLICES_PER_RUN = 20
 GAPS_PER_SLICE = 100
 """Each takes the one lock of the audit chain for the rest of its slice."""
 DAYS_AHEAD = 3
+DEAD_LETTERS_PER_RUN = 20_000
+"""Dead letters that one run tells of: one update by index, and a notice a subscription."""
 
 log = structlog.get_logger()
 
@@ -75,6 +86,20 @@ def make_parked_anew(rows: int = 200) -> None:
         pass  # it asks Kafka, so the lock is not held; a second process at it does no harm
     if mine:
         reprojection.make_anew(rows)
+
+
+@shared_task
+def announce_dead_letters() -> None:
+    """Tell partners of new dead letters; a minute's are joined."""
+    with alone("delivery.announce_dead_letters") as mine:
+        if mine:
+            dead_letters.announce(DEAD_LETTERS_PER_RUN)
+
+
+@shared_task
+def warn_of_purge() -> None:
+    """Tell partners of dead letters that are purged within three days."""
+    dead_letters.warn_of_purge(clock.now())
 
 
 @shared_task

@@ -12,7 +12,7 @@ from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options
-from subscriptions import audit, idempotency, notices, receipts, usage, watching
+from subscriptions import audit, expiries, idempotency, notices, receipts, usage, watching
 from subscriptions.models import IdempotencyKey, StreamTicket, UsageHour
 from subscriptions.pull import ownership
 
@@ -92,6 +92,12 @@ def expire_instances(groups_per_run: int = ROWS_PER_SLICE) -> None:
 def mail_notices() -> None:
     """Mail notices to partners' contacts; outside a transaction, for a mail server is slow."""
     notices.mail()
+
+
+@shared_task
+def warn_of_expiries() -> None:
+    """Tell partners of certificates, secrets and keys that end soon."""
+    expiries.warn(clock.now())
 
 
 @shared_task
