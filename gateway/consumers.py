@@ -2,27 +2,24 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
-from uuid import UUID
-
-import structlog
+from typing import Final, TypeVar
 
 from gateway.hub.log import Part
 from gateway.hub.reads import Bounds, Haul, Reads
 from gateway.receipts import Run
+from gateway.sent import Sent
 from gateway.topology import Topology
-from kafkahub.errors import HubError, Unavailable
+from kafkahub.errors import Unavailable
 from kafkahub.kafka.faults import OutOfRange
 from kafkahub.kafka.record import Record
 from kafkahub.observability import metrics
 from subscriptions.access import authorize_and_project
 from subscriptions.grants import Grant
-from subscriptions.pull import lists, positions, reads
+from subscriptions.pull import groups, lists, positions, reads
 from subscriptions.pull.groups import Start
-from subscriptions.pull.positions import Commit
+from subscriptions.pull.positions import Answer, Commit
 from subscriptions.pull.reads import Begun, Range
 from subscriptions.pull.rows import IllegalState, Name, NotSettled
 
@@ -30,11 +27,11 @@ LOOK_AGAIN_S: Final = 0.02
 """How soon to look again whether another process marked the last answer as sent."""
 LOOK_S: Final = 2.0
 """Longest time of that; a lease a second old is handed out again."""
-MAX_REMEMBERED: Final = 20_000
 AGAIN = Bounds(max_records=100_000, max_bytes=64 * 1024 * 1024, marks_large=True)
 """What is handed out again comes whole, whatever the new request's bounds."""
 
-log = structlog.get_logger()
+R = TypeVar("R")
+
 pull_records = metrics.counter("pull_records_total", "Records handed out to instances of groups.")
 pull_again = metrics.counter("pull_redelivered_total", "Answers that were handed out again.")
 pull_gaps = metrics.counter(
@@ -78,49 +75,6 @@ class NoPosition(IllegalState):
     """Nothing says where to read, and the instance asked to be told so."""
 
 
-class Sent:
-    """Notes which answers were sent, and tells PostgreSQL: one statement at a time, never behind.
-
-    Lives on the event loop. What is known here need not be read back: the next read of the same
-    instance in this process settles without waiting.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._known: OrderedDict[Name, tuple[UUID, int]] = OrderedDict()
-        self._waiting: list[tuple[UUID, int]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    def note(self, name: Name, instance: UUID, seq: int) -> None:
-        """Note an answer whose last byte was accepted while its peer was there."""
-        self._known[name] = (instance, seq)
-        self._known.move_to_end(name)
-        while len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
-        self._waiting.append((instance, seq))
-        if self._task is None:
-            self._task = asyncio.create_task(self._flush(), name="pull-sent")
-
-    def of(self, name: Name) -> tuple[UUID, int] | None:
-        """Return the last answer of an instance that this process sent."""
-        return self._known.get(name)
-
-    async def close(self) -> None:
-        """Wait until everything noted is told."""
-        if self._task is not None:
-            await self._task
-
-    async def _flush(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._run(reads.mark_sent, batch)
-        except HubError as error:  # what is not marked is handed out again
-            log.warning("pull.sent_not_marked", reason=error.detail)
-        finally:
-            self._task = None
-
-
 class Consumers:
     """Reads for instances of groups.
 
@@ -139,16 +93,47 @@ class Consumers:
 
         Raises NoPosition, Unavailable.
         """
-        if begun.again:
-            return await self._hand_again(begun, ask)
+        renewed, gaps = await self._renew(begun, ask)
+        if again := [one for one in begun.again if (one.topic, one.partition) not in renewed]:
+            return await self._hand_again(begun, ask, again)
         if begun.instance.is_paused:
             await asyncio.sleep(ask.wait_s)
             return Handed([], begun.seq)
-        offsets = _readable(begun, ask)
-        haul, gaps = await self._wait(begun, ask, offsets, is_gone)
+        offsets = _readable({**begun.positions, **renewed}, ask)
+        haul, more = await self._wait(begun, ask, offsets, is_gone)
         if is_gone():
             return None
-        return await self._hand_out(begun, ask, offsets, haul, gaps)
+        return await self._hand_out(begun, ask, offsets, haul, gaps + more)
+
+    async def _renew(
+        self, begun: Begun, ask: Ask
+    ) -> tuple[dict[Part, int | None], list[tuple[Range, str]]]:
+        """Begin partitions anew whose topic is another one of its name by now.
+
+        Returns where they begin, and what to tell of them. Where the old log ended nobody knows.
+        """
+        renewed: dict[Part, int | None] = {}
+        gaps: list[tuple[Range, str]] = []
+        for part, epoch in begun.epochs.items():
+            now = await self._topology.epoch(part[0]) if part[0] in ask.grants else ""
+            if now in {"", epoch}:
+                continue
+            marks = await self._topology.marks(part[0], fresh=True)
+            low, high = marks.get(part[1], (0, 0))
+            at = {"earliest": low, "latest": high}.get(ask.reset)
+            stood = begun.positions[part] or 0
+            gap = Range(*part, stood, stood)
+            await self._go_on(begun, gap, "recreated", at, now)
+            renewed[part] = at
+            gaps.append((gap, "recreated"))
+        return renewed, gaps
+
+    async def _go_on(
+        self, begun: Begun, gap: Range, reason: str, at: int | None, epoch: str = ""
+    ) -> None:
+        if not await self._run(reads.skip, begun, gap, reason, at, epoch):
+            raise Unavailable("Another read of this instance has begun.", retry_after_s=1)
+        pull_gaps.labels(reason).inc()
 
     async def begin(self, name: Name, receipt: int | None) -> Begun:
         """Settle the last read and begin another (T1).
@@ -157,29 +142,32 @@ class Consumers:
 
         Raises InstanceGone, Unavailable.
         """
-        deadline_s = time.monotonic() + LOOK_S
-        while True:
-            try:
-                return await self._run(
-                    reads.begin, name, receipt=receipt, sent_here=self.sent.of(name)
-                )
-            except NotSettled:
-                if time.monotonic() > deadline_s:
-                    raise Unavailable("The last read is not settled yet.") from None
-                await asyncio.sleep(LOOK_AGAIN_S)
+        return await self._settled(
+            name, lambda sent: reads.begin(name, receipt=receipt, sent_here=sent)
+        )
 
     async def commit(self, name: Name, commits: Sequence[Commit] | None) -> None:
         """Commit offsets, or with None all that arrived."""
+        await self._settled(name, lambda sent: positions.commit(name, commits, sent_here=sent))
+
+    async def delete(self, name: Name) -> None:
+        """End an instance; with auto-commit, what arrived is committed. Raises InstanceGone."""
+        await self._settled(name, lambda sent: groups.delete(name, sent_here=sent))
+
+    async def unsubscribe(self, name: Name) -> None:
+        """Let an instance read nothing any more; with auto-commit as ``delete``."""
+        await self._settled(name, lambda sent: groups.unsubscribe(name, sent_here=sent))
+
+    async def _settled(self, name: Name, work: Callable[[Answer | None], R]) -> R:
+        """Do what needs to know whether the last answer arrived, once somebody can tell."""
         deadline_s = time.monotonic() + LOOK_S
         while True:
             try:
-                await self._run(positions.commit, name, commits, sent_here=self.sent.of(name))
+                return await self._run(work, self.sent.of(name))
             except NotSettled:
                 if time.monotonic() > deadline_s:
                     raise Unavailable("The last read is not settled yet.") from None
                 await asyncio.sleep(LOOK_AGAIN_S)
-            else:
-                return
 
     async def starts(self, topics: Sequence[str], reset: str) -> dict[Part, Start]:
         """Return where all partitions of these topics begin for whoever has no position."""
@@ -261,9 +249,7 @@ class Consumers:
             stop = at if is_below else max(out.high, 0)
             gap = Range(out.topic, out.partition, out.offset, stop)
             reason = "retention" if is_below else "truncated"
-            if not await self._run(reads.skip, begun, gap, reason, at):
-                raise Unavailable("Another read of this instance has begun.", retry_after_s=1)
-            pull_gaps.labels(reason).inc()
+            await self._go_on(begun, gap, reason, at)
             haul.after[out.topic, out.partition] = at
             gaps.append((gap, reason))
         return gaps
@@ -292,9 +278,9 @@ class Consumers:
         pull_records.inc(len(seen))
         return Handed(seen, seq, gaps=gaps, lease=True)
 
-    async def _hand_again(self, begun: Begun, ask: Ask) -> Handed:
+    async def _hand_again(self, begun: Begun, ask: Ask, again: Sequence[Range]) -> Handed:
         """Return exactly the ranges that were handed out and did not arrive."""
-        ranges = [one for one in begun.again if one.topic in ask.grants]
+        ranges = [one for one in again if one.topic in ask.grants]
         stops = {(one.topic, one.partition): one.stop for one in ranges}
         haul = Haul({(one.topic, one.partition): one.start for one in ranges})
         pending = dict(haul.after)
@@ -316,10 +302,10 @@ class Consumers:
         return Handed(seen, seq, again=True, lease=True)
 
 
-def _readable(begun: Begun, ask: Ask) -> dict[Part, int]:
+def _readable(positions: Mapping[Part, int | None], ask: Ask) -> dict[Part, int]:
     """Return the positions of what may be read now."""
     offsets: dict[Part, int] = {}
-    for part, position in begun.positions.items():
+    for part, position in positions.items():
         if part[0] not in ask.grants:
             continue
         if position is None:

@@ -4,30 +4,29 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.consumers import Consumers
 from gateway.frames import Gap
 from gateway.hub.audience import Spec, shown
 from gateway.hub.groups import gap_of
 from gateway.hub.log import Part
-from gateway.hub.place import Place, Tokens
 from gateway.hub.reads import Bounds, Haul, Reads, size_of
+from gateway.leased import Given, Handed, Member
 from gateway.receipts import Run
-from gateway.starts import Found
 from gateway.topology import Topology
+from kafkahub import clock
 from kafkahub.errors import Conflict, NotFound
 from kafkahub.kafka.faults import OutOfRange
 from kafkahub.kafka.record import Record
-from subscriptions.audit import Actor
 from subscriptions.pull import acks, groups, leases, lists, members
 from subscriptions.pull.acks import Act, Failed
 from subscriptions.pull.groups import Start
 from subscriptions.pull.leases import Due, Grab, Held, Turn
 from subscriptions.pull.reads import Range
-from subscriptions.pull.rows import IllegalState, InstanceGone, Name
+from subscriptions.pull.rows import IllegalState, InstanceGone
 
 MAX_UNACKED, MAX_UNACKED_BYTES = 1_000, 16 * 1024 * 1024
 """What may be out of one partition without an acknowledgement."""
@@ -42,50 +41,6 @@ PAYLOAD_BYTES: Final = 1024 * 1024
 
 Encode = Callable[[Record], bytes]
 """Given a record as the partner sees it, returns what is kept of a dead one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """Who reads: an instance of a group, and by which rights.
-
-    spec     what the partner may see of the topics, asked anew for every read
-    tokens   writes positions of these topics as cursors
-    session  of a stream, ``""`` for a call on its own
-    rung     set by whoever made room: acknowledgements were taken
-    """
-
-    actor: Actor
-    name: Name
-    mode: str
-    spec: Callable[[], Spec]
-    tokens: Tokens
-    found: Found
-    lease_s: float
-    timeout_s: float
-    session: str = ""
-    rung: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class Given(NamedTuple):
-    """A record that is handed out; ``attempt`` is 1 the first time."""
-
-    record: Record
-    ack_id: bytes
-    attempt: int
-
-
-@dataclass(slots=True)
-class Handed:
-    """What one read hands out.
-
-    after   where the instance stands now, by partition
-    at_end  nothing more is there
-    """
-
-    given: list[Given] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    after: dict[Part, int] = field(default_factory=dict)
-    at_end: bool = False
 
 
 class Leasing:
@@ -134,7 +89,7 @@ class Leasing:
         handed = Handed()
         while True:
             spec = member.spec()
-            turn = await self._take(member)
+            turn = await self._renew(await self._take(member), handed)
             readable = {} if turn.instance.is_paused else _readable(turn, spec)
             await self._again(member, spec, turn, handed)
             haul = await self._read(readable, bounds, turn, handed)
@@ -146,6 +101,22 @@ class Leasing:
                 await _room(member, min(FULL_S, left_s))
             elif handed.at_end:
                 await self._source.news(handed.after, min(LOOK_S, left_s))
+
+    async def _renew(self, turn: Turn, handed: Handed) -> Turn:
+        """Begin partitions anew whose topic is another one of its name by now."""
+        held = dict(turn.held)
+        for part, one in turn.held.items():
+            now = await self._topology.epoch(part[0]) if one.epoch else ""
+            if now in {"", one.epoch} or one.position is None:
+                continue
+            low, _ = (await self._topology.marks(part[0], fresh=True)).get(part[1], (0, 0))
+            gap = Range(*part, one.position, one.position)
+            if await self._run(leases.skip, turn.instance, gap, "recreated", low, now):
+                resumed_at = clock.rfc3339(clock.now())
+                handed.gaps.append(Gap(*part, one.position, None, None, "recreated", resumed_at))
+                handed.after[part] = low
+                held[part] = Held(low, 0, 0, now)
+        return replace(turn, held=held)
 
     async def settle(
         self, partner: str, group: str, acts: Sequence[Act], spec: Callable[[], Spec] | None = None
@@ -309,12 +280,6 @@ async def _room(member: Member, wait_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(wait_s):
             await member.rung.wait()
-
-
-def place_of(member: Member, positions: Mapping[Part, int]) -> Place:
-    """Return positions as a place in the member's topics; others are where the group began."""
-    offsets = {part: positions.get(part, offset) for part, offset in member.found.offsets.items()}
-    return Place(offsets, _now_ms())
 
 
 def _readable(turn: Turn, spec: Spec) -> dict[Part, int]:

@@ -15,7 +15,7 @@ from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi
 ENDS_S = 5.0
 """How long the ends of partitions count as known, as promised for lag."""
 TOPICS_S = 10.0
-"""How long numbers of partitions are kept: new ones are seen within 30 s."""
+"""How long numbers of partitions and ids of topics are kept: new ones are seen within 30 s."""
 FIXED_S = 300.0
 ASK_S = 4.0
 """Longest wait for Kafka: every answer is out within 20 s, and some need two questions."""
@@ -74,7 +74,8 @@ class Topology:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="topology")
         self._topics: _Memory[dict[str, int]] = _Memory(TOPICS_S)
         self._marks: _Memory[Marks] = _Memory(ENDS_S)
-        self._ids: _Memory[str] = _Memory(FIXED_S)
+        self._cluster: _Memory[str] = _Memory(FIXED_S)
+        self._ids: _Memory[str] = _Memory(TOPICS_S)
         self._configs: _Memory[dict[str, str]] = _Memory(FIXED_S)
 
     async def partitions(self, topic: str) -> int:
@@ -93,12 +94,12 @@ class Topology:
 
     async def cluster(self) -> str:
         """Return Kafka's own cluster id."""
-        return await self._ask(self._ids, "", lambda: self._questions.cluster_id(ASK_S))
+        return await self._ask(self._cluster, "", lambda: self._questions.cluster_id(ASK_S))
 
     @property
     def known_cluster(self) -> str:
         """The cluster id for those who cannot wait; somebody has asked ``cluster`` before them."""
-        return self._ids.known[""][0]
+        return self._cluster.known[""][0]
 
     async def epoch(self, topic: str) -> str:
         """Return what tells a topic from a later one of its name; ``""`` where nothing does."""

@@ -103,6 +103,7 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "new-dead-letters": _every(60, "delivery.tasks.announce_dead_letters"),
     "purges": _every(3_600, "delivery.tasks.warn_of_purge"),
     "expiries": _every(3_600, "subscriptions.tasks.warn_of_expiries"),
+    "pull-groups": _every(5, "subscriptions.tasks.mirror_groups"),
     "notices": _every(5, "delivery.tasks.send_notices"),
     "mails": _every(30, "subscriptions.tasks.mail_notices"),
     "old-notices": _every(3_600, "subscriptions.tasks.expire_notices"),

@@ -83,6 +83,7 @@ class Verb(StrEnum):
     SUBSCRIPTION_DELETED = "subscription.deleted"
     SUBSCRIPTION_SEEKED = "subscription.seeked"
     GAP_FOUND = "gap.found"
+    SUBSCRIPTION_IMPORTED = "subscription.imported"
     DELIVERY_RESENT = "delivery.resent"
     PARKED_REDRIVEN = "parked.redriven"
     PARKED_DISCARDED = "parked.discarded"

@@ -1,5 +1,6 @@
 """Jobs on the control API's tables; each idempotent, in short slices, one process at a time."""
 
+import functools
 from datetime import timedelta
 
 import structlog
@@ -14,7 +15,7 @@ from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options
 from subscriptions import audit, expiries, idempotency, notices, receipts, usage, watching
 from subscriptions.models import IdempotencyKey, StreamTicket, UsageHour
-from subscriptions.pull import ownership
+from subscriptions.pull import mirror, ownership
 
 log = structlog.get_logger()
 
@@ -89,6 +90,12 @@ def expire_instances(groups_per_run: int = ROWS_PER_SLICE) -> None:
 
 
 @shared_task
+def mirror_groups() -> None:
+    """Copy what consumer groups have committed to Kafka, where tools that show lag look for it."""
+    mirror.copy_out(_kafka())
+
+
+@shared_task
 def mail_notices() -> None:
     """Mail notices to partners' contacts; outside a transaction, for a mail server is slow."""
     notices.mail()
@@ -124,6 +131,12 @@ def write_audit_head() -> None:
     """Write the newest audit row into the log, outside PostgreSQL: a cut tail shows by it."""
     newest = audit.head()
     log.info("audit.head_written", id=newest.id, hash=newest.hash.hex())
+
+
+@functools.cache
+def _kafka() -> Admin:
+    """Return the one client of this process, made after the fork."""
+    return Admin(admin_options(config.load()))
 
 
 def _expire_tickets(rows: int) -> int:

@@ -18,7 +18,7 @@ from gateway.grpc_service.streams import DOOR, Parts
 from gateway.hub.connections import ending
 from gateway.hub.log import Part
 from gateway.hub.reads import Bounds, size_of
-from gateway.leasing import Handed, Member, place_of
+from gateway.leased import Handed, Member, place_of
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from kafkahub.errors import Conflict, Forbidden, HubError, Invalid, NotFound, Unavailable
 from subscriptions.pull.acks import Act

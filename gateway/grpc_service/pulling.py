@@ -17,7 +17,8 @@ from gateway.hub.groups import RecordId
 from gateway.hub.log import Part
 from gateway.hub.place import Place
 from gateway.hub.reads import Bounds, size_of
-from gateway.leasing import Given, Leasing, Member, place_of
+from gateway.leased import Given, Member, place_of
+from gateway.leasing import Leasing
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from gateway.stream import Looked, Streams, Wanted
 from gateway.topology import Topology

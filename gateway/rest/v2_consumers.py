@@ -54,7 +54,7 @@ async def create(parts: Parts, call: Call, group: str) -> Reply:
 
 async def delete(parts: Parts, call: Call, group: str, name: str) -> Reply:
     principal = call.who
-    await parts.run(groups.delete, name_of(principal, group, name))
+    await parts.consumers.delete(name_of(principal, group, name))
     return NOTHING
 
 
@@ -121,7 +121,7 @@ async def subscription(parts: Parts, call: Call, group: str, name: str) -> Reply
 
 async def unsubscribe(parts: Parts, call: Call, group: str, name: str) -> Reply:
     principal = call.who
-    await parts.run(groups.unsubscribe, name_of(principal, group, name))
+    await parts.consumers.unsubscribe(name_of(principal, group, name))
     return NOTHING
 
 

@@ -83,7 +83,9 @@ def _told(handed: Handed) -> list[tuple[bytes, bytes]]:
     if handed.again:
         headers.append((b"kafkahub-redelivered", b"true"))
     for gap, reason in handed.gaps:
-        text = f"{gap.topic}/{gap.partition} {gap.start}-{max(gap.stop - 1, gap.start)} {reason}"
+        # Of a topic that was made anew nobody knows where the old one ended.
+        last = "" if reason == "recreated" else max(gap.stop - 1, gap.start)
+        text = f"{gap.topic}/{gap.partition} {gap.start}-{last} {reason}"
         headers.append((b"kafkahub-gap", text.encode()))
     return headers
 

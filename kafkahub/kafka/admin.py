@@ -6,10 +6,17 @@ there; that is normal and said as NoAdminApi.
 
 import logging
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import cast
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     ClusterMetadata,
@@ -128,6 +135,36 @@ class Admin:
         return {
             name: str(entry.value) for name, entry in entries.items() if entry.value is not None
         }
+
+    def committed(self, group: str, deadline_s: float = DEADLINE_S) -> dict[tuple[str, int], int]:
+        """Return the offsets that a consumer group has committed, by topic and partition.
+
+        A group that Kafka does not know has none.
+        Raises NoAdminApi on the in-memory cluster.
+        """
+        self._need_admin_api(deadline_s)
+        wanted = ConsumerGroupTopicPartitions(group)
+        asked = self._client.list_consumer_group_offsets([wanted], request_timeout=deadline_s)
+        answer = self._answer(asked[group], group, deadline_s)
+        places = cast("ConsumerGroupTopicPartitions", answer).topic_partitions or ()
+        return {(one.topic, one.partition): one.offset for one in places if one.offset >= 0}
+
+    def commit(
+        self,
+        group: str,
+        offsets: Mapping[tuple[str, int], int],
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        """Commit offsets for a consumer group in which nobody is.
+
+        Partitions that Kafka does not have are passed over.
+        Raises NoAdminApi on the in-memory cluster.
+        """
+        self._need_admin_api(deadline_s)
+        places = [TopicPartition(*part, offset) for part, offset in sorted(offsets.items())]
+        wanted = ConsumerGroupTopicPartitions(group, places)
+        asked = self._client.alter_consumer_group_offsets([wanted], request_timeout=deadline_s)
+        self._answer(asked[group], group, deadline_s)
 
     def create_topic(self, topic: str, partitions: int, deadline_s: float = DEADLINE_S) -> int:
         """Make a topic unless it is there; return how many partitions it has.

@@ -15,6 +15,7 @@ from subscriptions import audit
 from subscriptions.audit import Actor, Verb
 from subscriptions.models import Partner, PullGroup, Subscription
 from subscriptions.pull import ownership, positions
+from subscriptions.pull.positions import Answer
 from subscriptions.pull.rows import (
     LOCK_GROUP,
     RAISE,
@@ -130,6 +131,12 @@ def create_instance(
     return made
 
 
+def open_group(cursor: CursorWrapper, actor: Actor, name: Name) -> int:
+    """Return the id of a group, which is made at first use. Raises RateLimited for too many."""
+    group, _ = _group(cursor, actor, name, PullGroup.OrderMode.ORDERED)
+    return group
+
+
 def _group(cursor: CursorWrapper, actor: Actor, name: Name, order_mode: str) -> tuple[int, str]:
     """Return id and order mode of the group; a new one is made and audited."""
     cursor.execute(FIND_GROUP, [name.partner, name.group])
@@ -209,12 +216,15 @@ def subscribe(name: Name, topics: Sequence[str], pattern: str, starts: Starts) -
 
 
 @guarded
-def unsubscribe(name: Name) -> None:
-    """Let the instance read nothing any more; the group's positions stay. Raises InstanceGone."""
+def unsubscribe(name: Name, *, sent_here: Answer | None = None) -> None:
+    """Let the instance read nothing any more; the group's positions stay.
+
+    Otherwise as ``delete``.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         instance = touch(cursor, name)
         cursor.execute(LOCK_GROUP, [instance.group])
-        _drop(cursor, instance)
+        _drop(cursor, instance, sent_here)
         cursor.execute(SUBSCRIBE, [[], "", instance.id])
         cursor.execute(ASSIGN, [False, instance.id])
         cursor.execute(RAISE, [instance.group])
@@ -235,6 +245,7 @@ def assign(name: Name, starts: Starts) -> None:
         cursor.execute(DROP_LEASES, [instance.id])
         cursor.execute(DROP_UNASSIGNED, [instance.id, topics, numbers])
         offsets = [starts[part].offset for part in parts]
+        _begin(cursor, instance.group, starts, ADD)  # keeps the ids of the topics
         cursor.execute(ADD_ASSIGNED, [instance.id, topics, numbers, offsets, instance.group])
         cursor.execute(ASSIGN, [bool(parts), instance.id])
 
@@ -258,15 +269,17 @@ def widen(name: Name, topics: Sequence[str], starts: Starts) -> None:
 
 
 @guarded
-def delete(name: Name) -> None:
+def delete(name: Name, *, sent_here: Answer | None = None) -> None:
     """End an instance; with auto-commit, what arrived at its client is committed first.
 
-    Raises InstanceGone.
+    sent_here  instance and number of an answer that this process knows it has sent
+
+    Raises InstanceGone, and NotSettled while another process may be about to mark the last answer.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         instance = touch(cursor, name)
         cursor.execute(LOCK_GROUP, [instance.group])
-        _commit_sent(cursor, instance)
+        _commit_sent(cursor, instance, sent_here)
         ownership.remove(cursor, instance.group, [instance.id])
 
 
@@ -281,15 +294,17 @@ def _begin(cursor: CursorWrapper, group: int, starts: Starts, statement: str) ->
     return int(cursor.rowcount)
 
 
-def _commit_sent(cursor: CursorWrapper, instance: Instance) -> None:
-    sent = [lease for lease in positions.leases_of(cursor, instance) if lease.sent]
-    if sent and instance.auto_commit:
-        positions.settle(cursor, instance, sent, commit=True)
+def _commit_sent(cursor: CursorWrapper, instance: Instance, sent_here: Answer | None) -> None:
+    if not instance.auto_commit:
+        return
+    leases = positions.leases_of(cursor, instance)
+    if positions.arrived(instance, leases, sent_here):
+        positions.settle(cursor, instance, leases, commit=True)
 
 
-def _drop(cursor: CursorWrapper, instance: Instance) -> None:
+def _drop(cursor: CursorWrapper, instance: Instance, sent_here: Answer | None) -> None:
     gone = [instance.id]
-    _commit_sent(cursor, instance)
+    _commit_sent(cursor, instance, sent_here)
     cursor.execute(ownership.DELETE_LEASES, [gone])
     cursor.execute(ownership.DELETE_ASSIGNMENTS, [gone])
     cursor.execute(ownership.FREE_POSITIONS, [instance.group, gone])

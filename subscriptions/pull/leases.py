@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 
 from subscriptions.models import PullGroup
 from subscriptions.pull import ownership
-from subscriptions.pull.reads import FORGET_GAPS, GAP, GAPS_KEPT, Range
+from subscriptions.pull.reads import Range, note_gap, renew
 from subscriptions.pull.rows import IllegalState, Instance, Name, Part, guarded, touch
 
 PARALLEL = PullGroup.OrderMode.PARALLEL
@@ -53,8 +53,10 @@ ON CONFLICT (group_id, topic, partition, "offset") DO UPDATE
 """  # ``attempt`` counts those that are over
 ASSIGNED = """
 SELECT a.topic, a.partition, a.position, coalesce(l.records, 0), coalesce(l.bytes, 0),
-       coalesce(e.waits, false)
+       coalesce(p.topic_epoch, ''), coalesce(e.waits, false)
   FROM pull_assignment AS a
+  LEFT JOIN pull_position AS p
+    ON p.group_id = %s AND p.topic = a.topic AND p.partition = a.partition
   LEFT JOIN LATERAL (
        SELECT sum((SELECT count(*) FROM unnest(offsets) AS o WHERE o >= 0)) AS records,
               sum(size) AS bytes
@@ -125,11 +127,15 @@ UPDATE pull_position SET committed = %s, committed_at = now()
 
 
 class Held(NamedTuple):
-    """A partition of an instance: next offset to hand out, and what is out of it."""
+    """A partition of an instance: next offset to hand out, and what is out of it.
+
+    epoch  Kafka's id of the topic that the position belongs to, ``""`` where nobody knows
+    """
 
     position: int | None
     records: int
     bytes: int
+    epoch: str = ""
 
 
 class Due(NamedTuple):
@@ -184,8 +190,8 @@ def take(name: Name, session: str) -> Turn:
         if instance.is_stale or ownership.has_expired(cursor, instance):
             ownership.learn(cursor, instance)
         _give_back(cursor, instance)
-        cursor.execute(ASSIGNED, [instance.group, instance.id])
-        held = {(row[0], row[1]): Held(*row[2:5]) for row in cursor.fetchall() if not row[5]}
+        cursor.execute(ASSIGNED, [instance.group, instance.group, instance.id])
+        held = {(row[0], row[1]): Held(*row[2:6]) for row in cursor.fetchall() if not row[6]}
         due, attempts = _again(cursor, instance, list(held))
     return Turn(instance, held, due, attempts)
 
@@ -325,8 +331,11 @@ def ack_ranges(
 
 
 @guarded
-def skip(instance: Instance, gap: Range, reason: str, position: int) -> bool:
+def skip(instance: Instance, gap: Range, reason: str, position: int, epoch: str = "") -> bool:
     """Go on at another position where Kafka no longer has the old one, and note the gap.
+
+    epoch  Kafka's id of the topic where that is another one by now: then nothing that was handed
+           out can be acknowledged any more
 
     Returns False, and does nothing, when somebody else has moved on.
     """
@@ -334,7 +343,10 @@ def skip(instance: Instance, gap: Range, reason: str, position: int) -> bool:
         cursor.execute(MOVE, [position, instance.id, gap.topic, gap.partition, gap.start])
         if cursor.rowcount == 0:
             return False
-        cursor.execute(GO_ON, [position, instance.group, gap.topic, gap.partition, instance.id])
-        cursor.execute(GAP, [instance.group, *gap, reason])
-        cursor.execute(FORGET_GAPS, [instance.group, instance.group, GAPS_KEPT])
+        part = (gap.topic, gap.partition)
+        cursor.execute(GO_ON, [position, instance.group, *part, instance.id])
+        if epoch:
+            cursor.execute(DROP_FROM, [instance.id, *part, 0])
+            renew(cursor, instance.group, part, position, epoch)
+        note_gap(cursor, instance, gap, reason)
     return True

@@ -169,13 +169,24 @@ def commit(name: Name, commits: Sequence[Commit] | None, *, sent_here: Answer | 
 def _all(
     cursor: CursorWrapper, instance: Instance, leases: Sequence[Lease], sent_here: Answer | None
 ) -> list[Commit]:
-    if leases and not leases[0].sent and (instance.id, leases[0].read_seq) != sent_here:
-        if leases[0].is_young:
-            raise NotSettled
-    elif leases:
+    if arrived(instance, leases, sent_here):
         settle(cursor, instance, leases, commit=False)
     cursor.execute(DELIVERED, [instance.group, instance.id])
     return [Commit(*row) for row in cursor.fetchall()]
+
+
+def arrived(instance: Instance, leases: Sequence[Lease], sent_here: Answer | None) -> bool:
+    """Return whether what was handed out last has arrived at the client.
+
+    Raises NotSettled while another process may be about to mark it.
+    """
+    if not leases:
+        return False
+    if leases[0].sent or (instance.id, leases[0].read_seq) == sent_here:
+        return True
+    if leases[0].is_young:
+        raise NotSettled
+    return False
 
 
 def _cover(

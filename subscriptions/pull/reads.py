@@ -4,7 +4,7 @@ No transaction is open while anybody waits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -12,6 +12,8 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from kafkahub.failpoints import failpoint
+from subscriptions import audit
+from subscriptions.audit import Actor, ActorKind, Subject, Verb
 from subscriptions.pull import ownership, positions
 from subscriptions.pull.positions import Answer, Lease
 from subscriptions.pull.rows import Instance, Name, NotSettled, Part, columns, guarded, touch
@@ -20,9 +22,11 @@ LAZY = "SET LOCAL synchronous_commit = off"
 """Where nothing would be lost but the time of a call."""
 TOKEN = "UPDATE pull_instance SET read_token = %s WHERE id = %s"  # noqa: S105 - by primary key
 ASSIGNED = """
-SELECT topic, partition, position FROM pull_assignment WHERE instance_id = %s
- ORDER BY topic, partition
-"""  # by the unique index on (instance, topic, partition)
+SELECT a.topic, a.partition, a.position, coalesce(p.topic_epoch, '') FROM pull_assignment AS a
+  LEFT JOIN pull_position AS p
+    ON p.group_id = %s AND p.topic = a.topic AND p.partition = a.partition
+ WHERE a.instance_id = %s ORDER BY a.topic, a.partition
+"""  # by the unique indexes on (instance, topic, partition) and (group, topic, partition)
 NUMBER = """
 UPDATE pull_instance AS i SET read_seq = read_seq + 1
   FROM pull_group AS g
@@ -45,6 +49,14 @@ MOVE = """
 UPDATE pull_assignment SET position = %s
  WHERE instance_id = %s AND topic = %s AND partition = %s
 """  # by the unique index on (instance, topic, partition)
+RENEW = """
+UPDATE pull_position SET committed = NULL, metadata = '', start = %s, topic_epoch = %s, acked = '{}'
+ WHERE group_id = %s AND topic = %s AND partition = %s
+"""  # by the unique index on (group, topic, partition)
+FORGET_AGAIN = """
+DELETE FROM pull_exception
+ WHERE group_id = %s AND topic = %s AND partition = %s AND state = 'retry'
+"""  # by the unique index on (group, topic, partition, offset)
 IS_OURS = "SELECT group_id FROM pull_instance WHERE id = %s AND read_token = %s"  # primary key
 GAP = """
 INSERT INTO pull_gap (group_id, topic, partition, from_offset, to_offset, reason)
@@ -73,6 +85,7 @@ class Begun:
     positions  next offset by partition; None where nothing says where to begin
     again      ranges to be handed out once more, and nothing else
     seq        number of the last answer
+    epochs     Kafka's id of the topic that a position belongs to; those without one are left out
     """
 
     instance: Instance
@@ -80,6 +93,7 @@ class Begun:
     positions: Mapping[Part, int | None]
     again: Sequence[Range]
     seq: int
+    epochs: Mapping[Part, str] = field(default_factory=dict)
 
 
 @guarded
@@ -103,9 +117,11 @@ def begin(name: Name, *, receipt: int | None, sent_here: Answer | None) -> Begun
             ownership.learn(cursor, instance)
             again = _still_ours(cursor, instance, again)
         cursor.execute(TOKEN, [token, instance.id])
-        cursor.execute(ASSIGNED, [instance.id])
-        found = {(row[0], row[1]): row[2] for row in cursor.fetchall()}
-    return Begun(instance, token, found, again, instance.read_seq)
+        cursor.execute(ASSIGNED, [instance.group, instance.id])
+        rows = cursor.fetchall()
+    found = {(row[0], row[1]): row[2] for row in rows}
+    epochs = {(row[0], row[1]): row[3] for row in rows if row[3]}
+    return Begun(instance, token, found, again, instance.read_seq, epochs)
 
 
 def _settle(
@@ -171,8 +187,12 @@ def mark_sent(answers: Sequence[tuple[UUID, int]]) -> None:
 
 
 @guarded
-def skip(begun: Begun, gap: Range, reason: str, position: int) -> bool:
+def skip(begun: Begun, gap: Range, reason: str, position: int | None, epoch: str = "") -> bool:
     """Go on at another position where Kafka no longer has the old one, and note the gap.
+
+    position  None: nothing says where to go on
+    epoch     Kafka's id of the topic where that is another one by now: what was handed out of the
+              older one is forgotten
 
     Returns False, and does nothing, when the read is not ours any more.
     """
@@ -181,7 +201,29 @@ def skip(begun: Begun, gap: Range, reason: str, position: int) -> bool:
         if cursor.fetchone() is None:
             return False
         cursor.execute(MOVE, [position, begun.instance.id, gap.topic, gap.partition])
-        group = begun.instance.group
-        cursor.execute(GAP, [group, *gap, reason])
-        cursor.execute(FORGET_GAPS, [group, group, GAPS_KEPT])
+        if epoch:
+            part = (gap.topic, gap.partition)
+            cursor.execute(positions.DROP_LEASES, [*columns([part]), begun.instance.id])
+            renew(cursor, begun.instance.group, part, position, epoch)
+        note_gap(cursor, begun.instance, gap, reason)
     return True
+
+
+def note_gap(cursor: CursorWrapper, instance: Instance, gap: Range, reason: str) -> None:
+    """Note what a group will never get, for its stats and in the audit log."""
+    cursor.execute(GAP, [instance.group, *gap, reason])
+    cursor.execute(FORGET_GAPS, [instance.group, instance.group, GAPS_KEPT])
+    told = {"topic": gap.topic, "partition": gap.partition, "from": gap.start, "to": gap.stop}
+    audit.append(
+        Actor(ActorKind.SYSTEM, "pull"),
+        Verb.GAP_FOUND,
+        Subject("subscription", instance.subscription, partner=instance.partner),
+        {name: (None, value) for name, value in told.items()},
+        reason,
+    )
+
+
+def renew(cursor: CursorWrapper, group: int, part: Part, position: int | None, epoch: str) -> None:
+    """Begin a partition anew: its offsets are those of another topic of the name."""
+    cursor.execute(RENEW, [position, epoch, group, *part])
+    cursor.execute(FORGET_AGAIN, [group, *part])

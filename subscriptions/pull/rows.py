@@ -56,6 +56,7 @@ class Instance:
     """
 
     id: UUID
+    partner: str
     group: int
     subscription: str
     settings: dict[str, object]
@@ -126,6 +127,7 @@ def touch(cursor: CursorWrapper, name: Name) -> Instance:
         raise InstanceGone
     return Instance(
         id=row[0],
+        partner=name.partner,
         group=row[1],
         subscription=row[2],
         settings=_settings(row[3]),

@@ -217,6 +217,28 @@ def test_a_commit_of_all_covers_what_arrived_only(partner: str) -> None:
     assert [one.position for one in positions.committed(name, None)] == [15]
 
 
+def test_what_arrived_last_is_committed_when_an_instance_ends(partner: str) -> None:
+    """The answer's mark may still be on its way: without it the next instance read it again."""
+    name = join(partner)
+    begun = begin(name)
+    seq = hand_out(begun, PART, 5)
+
+    with pytest.raises(NotSettled):
+        groups.delete(name)
+    groups.delete(name, sent_here=(begun.instance.id, seq))
+
+    assert begin(join(partner, "b")).positions[PART] == 15
+
+
+def test_an_instance_without_auto_commit_ends_at_once_and_commits_nothing(partner: str) -> None:
+    name = join(partner, commit=False)
+    hand_out(begin(name), PART, 5)
+
+    groups.delete(name)
+
+    assert begin(join(partner, "b")).positions[PART] == 10
+
+
 def test_assigned_partitions_are_nobodys(partner: str) -> None:
     name, other = Name(partner, "g", "a"), Name(partner, "g", "b")
     actor = Actor(ActorKind.SYSTEM, "tests")
