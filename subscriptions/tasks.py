@@ -169,7 +169,7 @@ def watch_use() -> None:
 @shared_task
 def watch_state() -> None:
     """Let operators' issues follow what is the matter now."""
-    watching.watch_state(Admin(admin_options(config.load())).cluster_id)
+    watching.watch_state(_kafka().cluster_id)
 
 
 @shared_task
