@@ -14,7 +14,7 @@ TESTS ?=
 SEED ?=
 MINUTES ?= 60
 
-.PHONY: help dev test check lock torture torture-long bench-delivery bench-streams bench-gateway
+.PHONY: help dev test check lock torture torture-long bench-delivery bench-streams bench-gateway audit sbom
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,10 +53,23 @@ bench-gateway: .venv/installed ## measure REST and gRPC on real Kafka; needs cc;
 
 lock: .venv/installed ## pin requirements/*.in to exact versions with hashes
 	@export UV_PYTHON_DOWNLOADS=never
-	for name in main dev; do
+	for name in main dev audit; do
 	  .venv/bin/uv pip compile --generate-hashes --no-emit-index-url --no-header --upgrade --quiet \
 	    --python-version 3.11 "requirements/$$name.in" -o "requirements/$$name.txt"
 	done
+
+audit: .venv/audit ## ask the package index for known holes in what the product runs on
+	@.venv/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/main.txt
+
+sbom: .venv/audit ## write var/sbom.json: what the product runs on, as CycloneDX
+	@mkdir -p var
+	.venv/audit/bin/cyclonedx-py requirements requirements/main.txt --of JSON -o var/sbom.json
+	echo "var/sbom.json"
+
+.venv/audit: .venv/installed requirements/audit.txt
+	@$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --require-hashes --only-binary :all: -r requirements/audit.txt
+	touch $@
 
 # The newest python3.11 that can make a virtual environment; on Debian, root installs what is missing.
 .venv/installed: requirements/dev.txt

@@ -105,11 +105,18 @@ class Config(BaseModel):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How Kafka is spoken to."
     )
-    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "GSSAPI"] = Field(
-        "SCRAM-SHA-512", description="SASL mechanism, where the protocol has SASL."
+    kafka_sasl_mechanism: Literal[
+        "SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER", "GSSAPI"
+    ] = Field("SCRAM-SHA-512", description="SASL mechanism, where the protocol has SASL.")
+    kafka_sasl_username: str | None = Field(
+        None, description="SASL user name; the client id for `OAUTHBEARER`."
     )
-    kafka_sasl_username: str | None = Field(None, description="SASL user name.")
-    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_sasl_password: SecretStr | None = Field(
+        None, description="SASL password; the client secret for `OAUTHBEARER`."
+    )
+    kafka_oauth_token_url: str | None = Field(
+        None, description="Where tokens for `OAUTHBEARER` are had by client credentials."
+    )
     kafka_ssl_ca: Path | None = Field(
         None, description="File of the CA certificates that sign the brokers'."
     )
@@ -341,6 +348,8 @@ class Config(BaseModel):
             raise ValueError(
                 "SASL needs KAFKAHUB_KAFKA_SASL_USERNAME and KAFKAHUB_KAFKA_SASL_PASSWORD"
             )
+        if needs and self.kafka_sasl_mechanism == "OAUTHBEARER" and not self.kafka_oauth_token_url:
+            raise ValueError("OAUTHBEARER needs KAFKAHUB_KAFKA_OAUTH_TOKEN_URL")
         return self
 
 

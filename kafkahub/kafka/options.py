@@ -50,6 +50,10 @@ PRODUCING: Options = {
 }
 
 
+NAMES = {"OAUTHBEARER": ("sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret")}
+"""What user and password are called where it is not as usual."""
+
+
 def consumer_options(config: Config) -> Options:
     """Return the options of a member of the engines' group; the group's name comes later."""
     return BASE | READING | MEMBER | _security(config)
@@ -86,10 +90,14 @@ def _sasl(config: Config) -> Options:
     if "SASL" not in config.kafka_security_protocol:
         return {}
     options: Options = {"sasl.mechanism": config.kafka_sasl_mechanism}
+    user, password = NAMES.get(config.kafka_sasl_mechanism, ("sasl.username", "sasl.password"))
     if config.kafka_sasl_username:
-        options["sasl.username"] = config.kafka_sasl_username
+        options[user] = config.kafka_sasl_username
     if config.kafka_sasl_password:
-        options["sasl.password"] = config.kafka_sasl_password.get_secret_value()
+        options[password] = config.kafka_sasl_password.get_secret_value()
+    if config.kafka_oauth_token_url and config.kafka_sasl_mechanism == "OAUTHBEARER":
+        options["sasl.oauthbearer.method"] = "oidc"
+        options["sasl.oauthbearer.token.endpoint.url"] = config.kafka_oauth_token_url
     return options
 
 
@@ -99,7 +107,14 @@ def _tls(config: Config) -> Options:
         "ssl.certificate.location": config.kafka_ssl_cert,
         "ssl.key.location": config.kafka_ssl_key,
     }
-    options: Options = {name: str(path) for name, path in files.items() if path}
+    if "SSL" not in config.kafka_security_protocol:
+        return {}
+    # The defaults, written down: no setting may switch them off.
+    options: Options = {
+        "enable.ssl.certificate.verification": True,
+        "ssl.endpoint.identification.algorithm": "https",
+    }
+    options |= {name: str(path) for name, path in files.items() if path}
     if config.kafka_ssl_key_password:
         options["ssl.key.password"] = config.kafka_ssl_key_password.get_secret_value()
     return options
