@@ -247,8 +247,11 @@ class Board:
         """Set a lane up where its row says that it stands."""
         row = found.row
         form = self._form(partition, row.subscription)
-        if form is None or row.subscription in partition.lanes:
+        before = partition.lanes.get(row.subscription)
+        if form is None or (before is not None and before.seeks == row.seeks):
             return
+        if before is not None:  # a person has moved it: what is out still lands, and counts no more
+            self._abandon(before)
         lane = Lane(partition, form, set(found.settled))
         partition.lanes[row.subscription] = lane
         lane.live_from = max(row.next_offset, partition.floor.next_offset)

@@ -110,7 +110,7 @@ class Consumer:
         self._halts = Halts(topics, post)
         self._overtaken: dict[Place, OutOfRange] = {}
         self._matcher = Matcher(NOTHING)
-        self._seen: dict[Place, set[str]] = {}
+        self._seen: dict[Place, dict[str, int]] = {}
         self._fed: dict[Place, int] = {}
         self._commits: dict[Place, int] = {}
         self._committed_at = 0.0
@@ -240,21 +240,19 @@ class Consumer:
         self._matcher = Matcher(snapshot)
         found = []
         for place, known in self._seen.items():
-            fresh = {live.id for live in snapshot.by_topic.get(place[0], ())} - known
+            now = {live.id: live.seeks for live in snapshot.by_topic.get(place[0], ())}
+            fresh = {live for live, seeks in now.items() if known.get(live) != seeks}
             if fresh:
                 found += self._patiently(partial(self._lanes, place, fresh))
-                known.update(fresh)
+                self._seen[place] = now
         self._post(SnapshotChanged(snapshot, found))
         if snapshot.by_topic.keys() != before.by_topic.keys():
             self._kafka.subscribe(snapshot.by_topic)
 
     def _lanes(self, place: Place, wanted: set[str], conn: Conn) -> list[Found]:
-        rows = positions.lanes(conn, *place)
-        known = [Found(row) for row in rows if row.subscription in wanted]
-        missing = wanted - {row.subscription for row in rows}
-        return known + [
-            Found(_new_lane(live, place, self._kafka.position(*place))) for live in missing
-        ]
+        """Return where lanes stand that are new, or that a person has moved."""
+        claim = self._halts.claim(place)
+        return self._stand(conn, claim, wanted, self._kafka.position(*place))
 
     # Partitions that come and go; called inside ``read`` and ``close``.
 
@@ -265,7 +263,8 @@ class Consumer:
         """Take a partition over; return where the shared reader starts in it."""
         low, high = self._kafka.watermarks(*place)
         topic_id = self._topics.ask(place[0])
-        wanted = {live.id for live in self._matcher.snapshot.by_topic.get(place[0], ())}
+        known = {live.id: live.seeks for live in self._matcher.snapshot.by_topic.get(place[0], ())}
+        wanted = set(known)
         claim = positions.claim(conn, *place, self._owner)
         if claim.next_offset is None:
             claim = self._begin(conn, place, wanted, (low, high), topic_id)
@@ -274,7 +273,7 @@ class Consumer:
             claim = claim._replace(topic_id=topic_id)
         failpoint("consume.after_claim")
         start = high if claim.next_offset is None else claim.next_offset
-        self._seen[place] = wanted
+        self._seen[place] = known
         lanes = self._stand(conn, claim, wanted, start)
         self._post(Assigned(claim, start, lanes))
         metrics.rebalances.inc()

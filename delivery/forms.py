@@ -55,15 +55,17 @@ class Naming:
             base_url=self.base_url,
         )
 
-    def gap_id(self, form: LaneForm, from_offset: int) -> str:
-        """Return the webhook-id of what tells a subscription of a gap of this lane."""
+    def gap_id(
+        self, subscription: str, *, topic: str, partition: int, generation: int, from_offset: int
+    ) -> str:
+        """Return the webhook-id of what tells a subscription of a gap of one lane."""
         made = identity.gaps(
             self.id_key,
             self.cluster,
-            topic=form.topic.name,
-            generation=form.generation,
-            partition=form.partition,
-            subscription=form.subscription.id,
+            topic=topic,
+            generation=generation,
+            partition=partition,
+            subscription=subscription,
         )
         return made.of(from_offset)
 

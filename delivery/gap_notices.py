@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import NamedTuple
 
 from delivery.forms import Naming
 from delivery.gaps import Gap, Noticed
@@ -10,6 +11,7 @@ from delivery.request import LaneForm
 from kafkahub import clock, ids
 from subscriptions import cursor
 from subscriptions.cursor import NO_EPOCH, TopicPosition, tag
+from subscriptions.grants import Grant
 from subscriptions.notice_types import Kind
 
 REASON = "gap"
@@ -19,28 +21,51 @@ PARTITION = -1
 """No partition of Kafka: what tells of a gap must not be taken for a record."""
 
 
+class Of(NamedTuple):
+    """The lane that has a gap; ``grant`` is None where the partner has none any more."""
+
+    subscription: str
+    partner: str
+    topic: str
+    partition: int
+    generation: int
+    grant: Grant | None
+
+
 def noticed(
-    naming: Naming, form: LaneForm, *, from_offset: int, to_offset: int | None, reason: str
+    naming: Naming, lane: Of, *, from_offset: int, to_offset: int | None, reason: str
 ) -> Noticed:
-    """Return a gap of the lane that has this form, and what tells its subscription."""
-    live = form.subscription
+    """Return a gap of a lane, and what tells its subscription."""
     gap = Gap(
         ids.new(PREFIX),
-        live.id,
-        form.topic.name,
-        form.partition,
-        form.generation,
+        lane.subscription,
+        lane.topic,
+        lane.partition,
+        lane.generation,
         from_offset,
         to_offset,
         reason,
-        naming.gap_id(form, from_offset),
+        naming.gap_id(
+            lane.subscription,
+            topic=lane.topic,
+            partition=lane.partition,
+            generation=lane.generation,
+            from_offset=from_offset,
+        ),
     )
-    return Noticed(gap, _row(gap, form, _body(gap, form, naming)))
+    return Noticed(gap, _row(gap, lane, _body(gap, lane, naming)))
 
 
-def _row(gap: Gap, form: LaneForm, body: bytes) -> NewlyParked:
+def of_form(form: LaneForm) -> Of:
+    """Return the lane that has this form."""
+    live, topic = form.subscription, form.topic.name
+    grant = live.grants.get(topic)
+    return Of(live.id, live.partner, topic, form.partition, form.generation, grant)
+
+
+def _row(gap: Gap, lane: Of, body: bytes) -> NewlyParked:
     """Return the parked row, which no record's row meets and nobody reads again from Kafka."""
-    grant = form.subscription.grants.get(gap.topic)
+    grant = lane.grant
     return NewlyParked(
         gap.delivery,
         gap.subscription,
@@ -64,18 +89,18 @@ def _row(gap: Gap, form: LaneForm, body: bytes) -> NewlyParked:
     )
 
 
-def _body(gap: Gap, form: LaneForm, naming: Naming) -> bytes:
+def _body(gap: Gap, lane: Of, naming: Naming) -> bytes:
     """Return the envelope; under a filtered grant without a number that tells of hidden records."""
     now = clock.rfc3339(clock.now())
     content: dict[str, object] = {
         "notice": gap.id,
-        "partner": form.subscription.partner,
+        "partner": lane.partner,
         "text": f"Records of {gap.topic} will never come: {WORDS[gap.reason]}.",
         "link": f"{naming.base_url}/api/v1/deliveries/{gap.delivery}",
         "subscription": gap.subscription,
         "topic": gap.topic,
     }
-    grant = form.subscription.grants.get(gap.topic)
+    grant = lane.grant
     if grant is not None and not grant.is_filtered:
         content |= {
             "partition": gap.partition,

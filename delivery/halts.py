@@ -52,6 +52,10 @@ class Halts:
             self._halt(place, topic_id)
         return place in self.places
 
+    def claim(self, place: Place) -> Claim:
+        """Return how a partition of ours was claimed."""
+        return self._claims[place]
+
     def forget(self, places: Iterable[Place]) -> None:
         """Forget partitions that are not ours any more."""
         for place in places:

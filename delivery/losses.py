@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from delivery.batch import Outcomes
 from delivery.forms import Naming
-from delivery.gap_notices import noticed
+from delivery.gap_notices import noticed, of_form
 from delivery.lanes import Lane, LaneState
 from delivery.standings import Standings
 
@@ -38,7 +38,7 @@ class Losses:
         """Announce that a lane will never be given these offsets."""
         found = noticed(
             self._naming,
-            lane.form,
+            of_form(lane.form),
             from_offset=from_offset,
             to_offset=to_offset,
             reason=reason,

@@ -19,6 +19,7 @@ from delivery.models import DeliveryAttempt, DeliveryGap, ParkedDelivery
 from kafkahub.drf.fields import Json, Moment, OneOf, Strict, Text, Truth, Values, Whole
 from kafkahub.errors import Fault, Invalid
 from kafkahub.kafka.envelope import is_event_type
+from subscriptions.inputs import START, as_start
 
 MIN_REASON, MAX_REASON = 3, 200
 MAX_BULK = 10_000
@@ -311,6 +312,12 @@ class PositionOut(serializers.Serializer[Any]):
     lanes = StandingOut(many=True)
     lag_records = IntegerField(allow_null=True)
     cursor = CharField(allow_null=True)
+
+
+class SeekIn(Strict):
+    """Where a subscription shall stand; partitions that are not named stay where they are."""
+
+    to = Json(read=as_start, schema={key: of for key, of in START.items() if key != "default"})
 
 
 def _event_type(value: object) -> str:

@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from delivery.api import attempts, deliveries, parked, positions, stats, testing, verification
+from delivery.api import (
+    attempts,
+    deliveries,
+    parked,
+    positions,
+    seeking,
+    stats,
+    testing,
+    verification,
+)
 
 urlpatterns = [
     path("deliveries", deliveries.Deliveries.as_view()),
@@ -16,6 +25,7 @@ urlpatterns = [
     path("parked/<str:parked>/payload", parked.ParkedPayload.as_view()),
     path("parked/<str:parked>/redrive", parked.RedriveParked.as_view()),
     path("subscriptions/<str:subscription>/position", positions.SubscriptionPosition.as_view()),
+    path("subscriptions/<str:subscription>/seek", seeking.SeekSubscription.as_view()),
     path("stats", stats.Stats.as_view()),
     path("subscriptions/<str:subscription>/stats", stats.SubscriptionStats.as_view()),
     path("endpoints/<str:endpoint>/verify", verification.VerifyEndpoint.as_view()),

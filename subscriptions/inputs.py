@@ -11,7 +11,7 @@ from subscriptions import cors, headers
 from subscriptions.cursor import Cursor, decode
 from subscriptions.filters.syntax import parse
 from subscriptions.models.topics import TOPIC_NAME
-from subscriptions.starts import At, Earliest, Latest, Since, Start
+from subscriptions.starts import At, Earliest, FirstFailure, Latest, Offsets, Since, Start
 
 MAX_SCHEDULE_S = 30 * 86_400
 INCLUDES = ("id", "record", "topic", "key", "headers", "position")
@@ -25,6 +25,8 @@ FIXED_SCOPES = (
 )
 
 _TOPIC_SCOPE = re.compile(r"topic:(\*|[A-Za-z0-9._-]{1,249}):(read|write)")
+MAX_OFFSET = 1 << 63
+_PARTITION = re.compile(r"0|[1-9][0-9]{0,5}")
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -99,8 +101,27 @@ def as_start(value: object) -> Start:
             return Since(_start_time(text))
         case {"cursor": str(token), **rest} if not rest:
             return At(_start_cursor(token), token)
-    allowed = '"latest", "earliest", {"time": …} or {"cursor": …}'
+        case {"offsets": dict(of), **rest} if not rest and of:
+            return Offsets({as_topic(topic): _start_offsets(topic, at) for topic, at in of.items()})
+        case "first_failure":
+            return FirstFailure()
+    allowed = '"latest", "earliest", "first_failure", {"time": …}, {"cursor": …} or {"offsets": …}'
     raise wrong("not_one_of", f"{allowed} is needed here.")
+
+
+def _start_offsets(topic: str, value: object) -> dict[int, int]:
+    """Return offsets by partition, as JSON writes them: ``{"0": 42}``."""
+    pointer = f"/offsets/{topic}"
+    if not isinstance(value, dict) or not value:
+        raise wrong("wrong_type", 'Offsets by partition are needed, such as {"0": 42}.', pointer)
+    found: dict[int, int] = {}
+    for number, offset in value.items():
+        is_whole = isinstance(offset, int) and not isinstance(offset, bool)
+        if not _PARTITION.fullmatch(number) or not is_whole or not 0 <= offset < MAX_OFFSET:
+            text = "A partition's number and an offset of 0 or more are needed."
+            raise wrong("wrong_type", text, f"{pointer}/{number}")
+        found[int(number)] = offset
+    return found
 
 
 def _start_cursor(token: str) -> Cursor:
@@ -130,7 +151,7 @@ FILTER = {
 START = {
     "description": "Where each partition begins.",
     "oneOf": [
-        {"type": "string", "enum": ["latest", "earliest"]},
+        {"type": "string", "enum": ["latest", "earliest", "first_failure"]},
         {
             "type": "object",
             "required": ["time"],
@@ -141,6 +162,21 @@ START = {
             "type": "object",
             "required": ["cursor"],
             "properties": {"cursor": {"type": "string"}},
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "required": ["offsets"],
+            "properties": {
+                "offsets": {
+                    "type": "object",
+                    "description": "Offsets by topic and partition, under an unfiltered grant.",
+                    "additionalProperties": {
+                        "type": "object",
+                        "additionalProperties": {"type": "integer", "minimum": 0},
+                    },
+                }
+            },
             "additionalProperties": False,
         },
     ],

@@ -98,6 +98,7 @@ class LiveSubscription:
     sending     whether anything may be sent: it is active, its partner and endpoint are, all its
                 topics are open and granted, its filter can be read. If not, its lanes hold
     source      the row it was made from, to see whether it changed
+    seeks       how often its lanes were moved by hand: their rows are read anew when it rises
 
     ``is_unreadable`` says that its filter breaks today's rules: it must not pass everything.
     """
@@ -121,6 +122,7 @@ class LiveSubscription:
     is_unreadable: bool
     version: int
     source: object = field(repr=False)
+    seeks: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

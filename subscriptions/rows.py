@@ -117,6 +117,7 @@ def live_subscription(
         is_unreadable=is_unreadable,
         version=row.version,
         source=source,
+        seeks=row.seeks,
     )
 
 

@@ -41,7 +41,19 @@ class At:
     token: str
 
 
-Start = Latest | Earliest | Since | At
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """From these offsets, by topic and partition; the others stay where they are."""
+
+    of: Mapping[str, Mapping[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFailure:
+    """From the first record that failed since the last success."""
+
+
+Start = Latest | Earliest | Since | At | Offsets | FirstFailure
 
 BEFORE_MS = 60_000
 """How much earlier than its time a position begins that is of another log: copies, no hole."""
@@ -58,6 +70,14 @@ def as_json(start: Start) -> object:
             return {"time": clock.rfc3339(moment)}
         case At(_, token):
             return {"cursor": token}
+        case Offsets(of):
+            named = {
+                topic: {str(number): offset for number, offset in offsets.items()}
+                for topic, offsets in of.items()
+            }
+            return {"offsets": named}
+        case FirstFailure():
+            return "first_failure"
 
 
 @functools.cache
@@ -66,28 +86,84 @@ def process_admin() -> Admin:
     return Admin(admin_options(config.load()))
 
 
-def fix(start: Start, topics: Collection[str], admin: Admin) -> Starts:
+def begin(start: Start, topics: Collection[str], admin: Admin) -> Starts:
+    """Return where each partition of a new subscription begins; what is not named: at the end.
+
+    Raises what ``fix`` does.
+    """
+    if isinstance(start, Offsets):
+        return {**fix(Latest(), topics, admin), **fix(start, topics, admin)}
+    return fix(start, topics, admin)
+
+
+def fix(
+    start: Start,
+    topics: Collection[str],
+    admin: Admin,
+    *,
+    at: str = "/start",
+    is_strict: bool = False,
+) -> Starts:
     """Return the offset at which each partition of the topics begins.
+
+    at         where the start stands in the body
+    is_strict  refuse a cursor older than the log; else it begins with the first record there is
 
     Asks Kafka, so it must not run inside a transaction.
     Raises Unavailable when Kafka does not answer or has no such topic, and Invalid
-    ``start_not_available`` where the cluster cannot find offsets by time.
+    ``start_not_available`` for what the log does not have, or the cluster cannot find.
     """
     found: dict[tuple[str, int], int] = {}
     for topic in topics:
         try:
-            offsets = _offsets(start, topic, admin)
+            offsets = _offsets(start, topic, admin, at)
+            if is_strict and isinstance(start, At):
+                _refuse_older(start.cursor, topic, admin, at)
         except UnknownTopic:
             raise Unavailable("Kafka does not have a topic of this subscription yet.") from None
         except NoAdminApi:
             text = "This cluster cannot find offsets by time; start at latest or earliest."
-            fault = Fault("/start/time", "start_not_available", text)
-            raise Invalid([fault]) from None
+            raise _not_available(f"{at}/time", text) from None
         found |= {(topic, partition): offset for partition, offset in offsets.items()}
     return found
 
 
-def _offsets(start: Start, topic: str, admin: Admin) -> Mapping[int, int]:
+def _not_available(pointer: str, text: str) -> Invalid:
+    return Invalid([Fault(pointer, "start_not_available", text)])
+
+
+def _refuse_older(cursor: Cursor, topic: str, admin: Admin, at: str) -> None:
+    """Raise Invalid where the log begins above the cursor."""
+    for named in cursor.topics:
+        if named.name_tag == tag(topic) and _is_of_this_log(cursor, named, topic, admin):
+            marks = admin.watermarks(topic)
+            if any(
+                offset < marks.get(number, (0, 0))[0] for number, offset in named.offsets.items()
+            ):
+                text = f"Kafka does not have the records of {topic} from there on any more."
+                raise _not_available(f"{at}/cursor", text)
+
+
+def _named(
+    offsets: Mapping[int, int], topic: str, marks: Mapping[int, tuple[int, int]], at: str
+) -> Mapping[int, int]:
+    """Return offsets that the log has; raise Invalid with every one that it does not."""
+    faults = []
+    for number, offset in offsets.items():
+        pointer = f"{at}/offsets/{topic}/{number}"
+        if number not in marks:
+            text = f"{topic} has the partitions 0 to {len(marks) - 1}."
+            faults.append(Fault(pointer, "not_found", text))
+        elif not marks[number][0] <= offset <= marks[number][1]:
+            low, high = marks[number]
+            text = f"Kafka has the offsets {low} to {high} there; {high} is the next one's."
+            faults.append(Fault(pointer, "start_not_available", text))
+    if faults:
+        raise Invalid(faults)
+    return offsets
+
+
+def _offsets(start: Start, topic: str, admin: Admin, at: str) -> Mapping[int, int]:
     match start:
         case Latest():
             return {number: high for number, (_, high) in admin.watermarks(topic).items()}
@@ -97,6 +173,10 @@ def _offsets(start: Start, topic: str, admin: Admin) -> Mapping[int, int]:
             return admin.offsets_at(topic, int(moment.timestamp() * 1000))
         case At(cursor):
             return _offsets_at(cursor, topic, admin)
+        case Offsets(of):
+            return _named(of.get(topic, {}), topic, admin.watermarks(topic), at)
+        case FirstFailure():
+            raise _not_available(at, "Nothing has failed since the last success.")
 
 
 def _offsets_at(cursor: Cursor, topic: str, admin: Admin) -> Mapping[int, int]:

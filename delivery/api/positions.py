@@ -13,6 +13,7 @@ from kafkahub.drf import answers
 from kafkahub.drf.operations import Operation
 from subscriptions import ownership, starts
 from subscriptions.api.base import PartnerView
+from subscriptions.models import Subscription
 
 POSITION = {
     "lanes": [
@@ -46,14 +47,22 @@ class SubscriptionPosition(PartnerView):
 
     def get(self, _: Request, subscription: str) -> HttpResponse:
         row = ownership.get_subscription(self.partner, subscription)
-        admin = starts.process_admin()
-        found = lag.standings(row, lambda topic: admin.watermarks(topic, DEADLINE_S))
-        lags = [lane.lag_records for lane in found]
-        known = [behind for behind in lags if behind is not None]
-        cluster = cluster_tag()
-        position = {
-            "lanes": found,
-            "lag_records": sum(known) if len(known) == len(lags) else None,
-            "cursor": None if cluster is None else lag.cursor_of(found, cluster),
-        }
-        return answers.json(PositionOut(position).data)
+        return answers.json(PositionOut(position_of(row, ends_now)).data)
+
+
+def ends_now(topic: str) -> Mapping[int, tuple[int, int]]:
+    """Return the ends of a topic's partitions; Kafka has 2 s to tell them."""
+    return starts.process_admin().watermarks(topic, DEADLINE_S)
+
+
+def position_of(row: Subscription, ends: lag.Ends) -> dict[str, object]:
+    """Return where a subscription stands, and how far that is from the ends."""
+    found = lag.standings(row, ends)
+    lags = [lane.lag_records for lane in found]
+    known = [behind for behind in lags if behind is not None]
+    cluster = cluster_tag()
+    return {
+        "lanes": found,
+        "lag_records": sum(known) if len(known) == len(lags) else None,
+        "cursor": None if cluster is None else lag.cursor_of(found, cluster),
+    }

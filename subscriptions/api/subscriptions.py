@@ -16,6 +16,7 @@ from subscriptions import ownership, starts
 from subscriptions.actions import subscriptions as actions
 from subscriptions.api.base import PartnerView
 from subscriptions.api.kinds import check_kind
+from subscriptions.api.places import check_offsets
 from subscriptions.audit import Actor
 from subscriptions.inputs import wrong
 from subscriptions.models import Endpoint, Subscription
@@ -100,7 +101,8 @@ class Subscriptions(PartnerView):
         _check_combination(values["format"], values["include"])
         endpoint = self._endpoint(values.pop("endpoint"))
         self._check_topics(values["topics"])
-        fixed = starts.fix(values["start"], values["topics"], starts.process_admin())
+        check_offsets(self.principal, values["start"], values["topics"], "/start")
+        fixed = starts.begin(values["start"], values["topics"], starts.process_admin())
         return self.commit(lambda: self._create(endpoint, values, fixed))
 
     def _create(self, endpoint: Endpoint, values: Values, fixed: Starts) -> HttpResponse:

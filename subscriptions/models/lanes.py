@@ -47,6 +47,7 @@ class LanePosition(models.Model):
         db_default=Now(), help_text="Start of this pass: last seek or start."
     )
     seeks = models.IntegerField(
+        default=0,
         db_default=0,
         help_text="Rises when a person moves the lane: an engine that moves an older one writes"
         " nothing.",

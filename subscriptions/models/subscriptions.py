@@ -87,6 +87,9 @@ class Subscription(models.Model):
     start = models.JSONField(
         default=str, help_text='"latest", "earliest" or {"time": …}, as it was asked for.'
     )
+    seeks = models.IntegerField(
+        default=0, db_default=0, editable=False, help_text="Rises when its lanes are moved by hand."
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)

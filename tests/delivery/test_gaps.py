@@ -11,7 +11,7 @@ from delivery import gaps, positions, recreated, tasks
 from delivery.batch import Batch
 from delivery.checkpoint import Checkpoint
 from delivery.database import Conn, connect
-from delivery.gap_notices import noticed
+from delivery.gap_notices import noticed, of_form
 from delivery.gaps import Gap, Noticed
 from delivery.inbox import Found, Overtaken, Recreated
 from delivery.lanes import LaneState
@@ -183,7 +183,7 @@ def told(live: str = "sub_a", *, is_filtered: bool = False) -> tuple[Gap, dict[s
     shows = Projection(rules, TopicForm(makers.TOPIC, "json", "constant", ""), b"", "rules")
     grant = replace(subscription.grants[makers.TOPIC], projection=shows)
     form = makers.form(replace(subscription, grants={makers.TOPIC: grant}))
-    made = noticed(makers.NAMING, form, from_offset=3, to_offset=10, reason="retention")
+    made = noticed(makers.NAMING, of_form(form), from_offset=3, to_offset=10, reason="retention")
     assert made.notice is not None
     assert made.notice.body is not None
     return made.gap, json.loads(made.notice.body)
@@ -234,7 +234,7 @@ def announced(of: Subscription, from_offset: int = 3, to_offset: int | None = 10
     live = replace(makers.subscription(of.pk), partner=of.partner_id)
     return noticed(
         makers.NAMING,
-        makers.form(live),
+        of_form(makers.form(live)),
         from_offset=from_offset,
         to_offset=to_offset,
         reason="retention",
