@@ -2,7 +2,6 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from gateway import app, received
@@ -12,7 +11,7 @@ from gateway.grpc_service.grouped import Grouped
 from gateway.grpc_service.messages import Messages
 from gateway.grpc_service.publish import Publishing
 from gateway.grpc_service.pulling import Pulling
-from gateway.grpc_service.server import Server, Services, Tls
+from gateway.grpc_service.server import Server, Services
 from gateway.grpc_service.streams import Parts
 from gateway.grpc_service.subscribe import Subscribing
 from gateway.grpc_service.topics import Topics
@@ -27,6 +26,7 @@ from kafkahub.kafka.options import admin_options, reader_options
 from kafkahub.kafka.reader import Reader
 from kafkahub.observability import health
 from kafkahub.observability.health_server import HealthServer
+from kafkahub.serving import Files
 from subscriptions import limiting, sightings, usage
 
 DATABASE_THREADS = 8
@@ -128,8 +128,8 @@ def _ask(admin: Admin) -> None:
     admin.cluster_id()
 
 
-def _tls(settings: Config) -> Tls | None:
-    """Return the certificate to serve with; None where a proxy ends TLS."""
+def _tls(settings: Config) -> Files | None:
+    """Return the certificate to serve with; None where a proxy ends TLS. Raises OSError."""
     cert = settings.grpc_tls_cert or settings.tls_cert
     key = settings.grpc_tls_key or settings.tls_key
-    return Tls(Path(cert), Path(key)) if cert and key else None
+    return Files(cert, key) if cert and key else None

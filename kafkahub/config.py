@@ -49,6 +49,11 @@ class Config(BaseModel):
         "http://127.0.0.1:8000",
         description="Public address of the web process, without a slash at the end.",
     )
+    public_url: str | None = Field(
+        None,
+        description="Public address of REST, where it is another one: links and `base_uri` of"
+        " consumers begin with it; by default `base_url`.",
+    )
     allowed_hosts: CommaList = Field(
         (), description="Host names the web process answers to, by comma."
     )
@@ -245,7 +250,8 @@ class Config(BaseModel):
     )
     tls_cert: Path | None = Field(
         None,
-        description="File of the certificate chain that gRPC serves with; without, a proxy does.",
+        description="File of the certificate chain that web and gRPC serve with; a new one is taken"
+        " as it comes. Without, a proxy ends TLS.",
     )
     tls_key: Path | None = Field(None, description="File of the key of that certificate.")
     grpc_tls_cert: Path | None = Field(
@@ -331,12 +337,21 @@ class Config(BaseModel):
             return self.environment == "production"
         return self.operators_second_factor
 
-    @field_validator("base_url")
+    @field_validator("base_url", "public_url")
     @classmethod
-    def _without_slash(cls, value: str) -> str:
+    def _without_slash(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with https:// or http://")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> Self:
+        for front in ("tls", "grpc_tls"):
+            if (getattr(self, f"{front}_cert") is None) != (getattr(self, f"{front}_key") is None):
+                raise ValueError(f"{PREFIX}{front.upper()}_CERT and _KEY are needed together")
+        return self
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:

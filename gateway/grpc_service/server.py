@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from gateway.grpc_service.subscribe import Subscribing
 from gateway.grpc_service.topics import Topics
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from kafkahub.observability.health import Watch
+from kafkahub.serving import Files
 
 MESSAGE_BYTES = 4 * 1024 * 1024
 METADATA_BYTES = 16 * 1024
@@ -62,14 +62,6 @@ class Services:
     messages: Messages
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files of the server's certificate chain and key."""
-
-    cert: Path
-    key: Path
-
-
 class Server:
     """Serves gRPC on one port.
 
@@ -94,15 +86,14 @@ class Server:
             servicer = Reflection(names, None if is_open else services.front)
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._server)
 
-    async def start(self, address: str, tls: Tls | None = None) -> None:
-        """Listen. Raises OSError for a certificate that cannot be read, RuntimeError for a port
+    async def start(self, address: str, tls: Files | None = None) -> None:
+        """Listen. Raises OSError for a certificate that cannot be used, RuntimeError for a port
         that is taken.
         """
         if tls is None:
             self.port = self._server.add_insecure_port(address)
         else:
-            pair = (tls.key.read_bytes(), tls.cert.read_bytes())
-            self.port = self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            self.port = self._server.add_secure_port(address, _credentials(tls))
         self._looking = asyncio.create_task(self._look(), name="grpc-health")
         await self._server.start()
         log.info("grpc.started", port=self.port, tls=tls is not None)
@@ -128,6 +119,18 @@ class Server:
                 await self._health.set(name, status)
             await asyncio.sleep(LOOK_S)
         await self._health.enter_graceful_shutdown()
+
+
+def _credentials(files: Files) -> grpc.ServerCredentials:
+    """Return credentials by which each handshake is made with the files as they are then."""
+
+    def pair() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([files.pem])
+
+    def renewed() -> Any:  # None stands for "as before", which the stubs leave out
+        return pair() if files.has_changed() else None
+
+    return grpc.dynamic_ssl_server_credentials(pair(), renewed)
 
 
 def handlers(services: Services) -> tuple[grpc.GenericRpcHandler, ...]:

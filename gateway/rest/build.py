@@ -75,6 +75,7 @@ class Rest:
             database=self._database,
             run=run,
             base_url=settings.base_url,
+            public_url=settings.public_url or settings.base_url,
             cluster_id=settings.cluster_id,
             consumers=Consumers(reads, self._topology, run),
             once=Once(self._writer, reads, self._topology, run),

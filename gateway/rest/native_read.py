@@ -147,7 +147,7 @@ async def _answer(parts: Parts, call: Call, writer: Pages, page: Page, asked: As
     following = writer.token(page.after, page.records)
     lag_records, lag_s = await _lag(parts, writer.hides, page)
     body, kind = body_of(writer, page, asked, following, (lag_records, lag_s))
-    path = f"{parts.base_url}{call.path}?cursor={quote(following)}"
+    path = f"{parts.public_url}{call.path}?cursor={quote(following)}"
     records = "" if lag_records is None else f"records={lag_records}, "
     size, count = len(body), len(page.records)
     parts.limiter.charge(call.who, policies.cost(records_out=count, bytes_out=size))

@@ -40,7 +40,8 @@ class Parts:
 
     snapshot    the newest one
     database    threads in which SQL runs: never on the event loop
-    base_url    public address, without a slash at its end
+    base_url    what names us in CloudEvents, without a slash at its end
+    public_url  where REST is reached from outside, likewise
     cluster_id  how v3 calls the cluster; not Kafka's own id
     ring        keys that seal cursors
     record_id   the id by which a partner drops copies of a record
@@ -54,6 +55,7 @@ class Parts:
     database: Executor
     run: Run
     base_url: str
+    public_url: str
     cluster_id: str
     consumers: Consumers
     once: Once

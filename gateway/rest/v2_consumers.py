@@ -44,7 +44,7 @@ async def create(parts: Parts, call: Call, group: str) -> Reply:
         settings=settings.stored(),
         timeout=timedelta(milliseconds=settings.timeout_ms),
     )
-    uri = f"{parts.base_url}/consumers/{group}/instances/{instance}"
+    uri = f"{parts.public_url}/consumers/{group}/instances/{instance}"
     answer = reply({"instance_id": instance, "base_uri": uri})
     if settings.ignored:
         told = ", ".join(one for one in settings.ignored if one.isascii() and one.isprintable())

@@ -28,7 +28,7 @@ class Paths:
 
     def __init__(self, parts: Parts) -> None:
         self.cluster = parts.cluster_id
-        self._front = f"{parts.base_url}/v3/clusters"
+        self._front = f"{parts.public_url}/v3/clusters"
 
     def url(self, *segments: str) -> str:
         """Return the address of a resource; without segments that of the list of clusters."""

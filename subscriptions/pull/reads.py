@@ -213,13 +213,12 @@ def note_gap(cursor: CursorWrapper, instance: Instance, gap: Range, reason: str)
     """Note what a group will never get, for its stats and in the audit log."""
     cursor.execute(GAP, [instance.group, *gap, reason])
     cursor.execute(FORGET_GAPS, [instance.group, instance.group, GAPS_KEPT])
-    told = {"topic": gap.topic, "partition": gap.partition, "from": gap.start, "to": gap.stop}
+    place = f"{gap.topic}[{gap.partition}]"
     audit.append(
         Actor(ActorKind.SYSTEM, "pull"),
         Verb.GAP_FOUND,
         Subject("subscription", instance.subscription, partner=instance.partner),
-        {name: (None, value) for name, value in told.items()},
-        reason,
+        {"position": (gap.start, gap.stop), "gap": (place, reason)},
     )
 
 

@@ -1,5 +1,6 @@
 """Certificates for the fake endpoint: one good, and each way to be bad."""
 
+import socket
 import ssl
 import warnings
 from dataclasses import dataclass
@@ -105,6 +106,33 @@ def wants_client_certificate(trusted: Authority) -> ssl.SSLContext:
     trusted.ca.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def issue(trusted: Authority, folder: Path) -> bytes:
+    """Write a new pair to where a port of ours reads it; return the certificate, as DER."""
+    leaf = trusted.ca.issue_cert(HOST)
+    put(folder / "cert.pem", leaf.cert_chain_pems[0].bytes())
+    put(folder / "key.pem", leaf.private_key_pem.bytes())
+    return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
+
+
+def put(path: Path, content: bytes) -> None:
+    """Replace a file as tools do that renew certificates."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
+
+
+def presented(port: int, trusted: Authority, name: str | None = HOST) -> bytes:
+    """Return the certificate that a handshake with a port is made with, as DER."""
+    context = ssl.create_default_context(cafile=str(trusted.ca_file))
+    context.check_hostname = name is not None
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain, server_hostname=name) as made,
+    ):
+        shown = made.getpeercert(binary_form=True)
+    return shown or b""
 
 
 def _context(leaf: trustme.LeafCert) -> ssl.SSLContext:

@@ -17,14 +17,15 @@ from tests.streams.web import Web, running
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 
 RECORDS = 120
+PUBLIC = "https://records.example.com"
 LOST = (OSError, HTTPException)
 
 
 @pytest.fixture
 def nodes(tmp_path_factory: pytest.TempPathFactory, transactional_db: None) -> Iterator[list[Web]]:
     with (
-        running(tmp_path_factory.mktemp("a")) as first,
-        running(tmp_path_factory.mktemp("b")) as second,
+        running(tmp_path_factory.mktemp("a"), public_url=PUBLIC) as first,
+        running(tmp_path_factory.mktemp("b"), public_url=PUBLIC) as second,
     ):
         yield [first, second]
 
@@ -62,7 +63,8 @@ def test_nothing_is_lost_when_one_of_two_nodes_is_killed(
         wait_for(partial(Client(node.url, key).get, "/topics"), lambda told: name in str(told.body))
     client = Balanced(nodes, key)
     own = "/consumers/g/instances/i"
-    client.send("POST", "/consumers/g", {"name": "i", "format": "json"}, V2)
+    made = client.send("POST", "/consumers/g", {"name": "i", "format": "json"}, V2)
+    assert made.json == {"instance_id": "i", "base_uri": f"{PUBLIC}{own}"}
     client.send("POST", f"{own}/subscription", {"topics": [name]}, V2)
 
     written: list[int] = []

@@ -70,6 +70,11 @@ class Web:
 
     def start(self) -> None:
         """Start it, and return once it is ready."""
+        self.launch()
+        wait_for(self._is_up, lambda: self.log.read_text()[-3_000:])
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
         command = [sys.executable, "manage.py", "runweb", "--port", str(self.port)]
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -80,7 +85,6 @@ class Web:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
-        wait_for(self._is_up, lambda: self.log.read_text()[-3_000:])
 
     def stop(self) -> int:
         """End it as a deployment does; return its exit status."""

@@ -2,6 +2,9 @@
 
 import argparse
 import os
+import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -9,7 +12,11 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from gateway.messages import MAX_MESSAGE_BYTES
 from gateway.server import GuardedProtocol, GuardedWebSocket
+from kafkahub import config
 from kafkahub.observability import metrics
+from kafkahub.serving import renewing_context
+
+Tls = Callable[..., ssl.SSLContext]
 
 DRAIN_S = 10
 """Seconds that running requests get at the end, after streams have been drained."""
@@ -34,6 +41,10 @@ class Command(BaseCommand):
     def handle(self, *_: object, **options: Any) -> None:
         if options["workers"] > 1:
             metrics.share(os.environ)
+        settings = config.load()
+        tls: Tls | None = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            tls = partial(renewing_context, settings.tls_cert, settings.tls_key)
         uvicorn.run(
             "kafkahub.asgi:application",
             host=options["host"],
@@ -53,6 +64,7 @@ class Command(BaseCommand):
             log_config=None,
             timeout_graceful_shutdown=DRAIN_S,
             backlog=BACKLOG,
+            ssl_context_factory=tls,
         )
 
 
