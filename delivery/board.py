@@ -4,7 +4,7 @@ Belongs to the dispatcher's thread; does no I/O. It decides which deliveries exi
 for a lane; the dispatcher decides what happens to each of them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from delivery import inbox
@@ -17,9 +17,9 @@ from delivery.ledger import ParkedRow
 from delivery.losses import RETENTION, Losses
 from delivery.request import LaneForm
 from delivery.standings import Standings
-from delivery.window import PROBES_MAX, Turns, Window
+from delivery.window import PROBES_MAX, Paced, Turns, Window
 from kafkahub.failpoints import failpoint
-from subscriptions.live import NOTHING, LiveSubscription
+from subscriptions.live import NOTHING, LiveSubscription, Snapshot
 
 REFILL_SHARE = 2
 """A lane that is behind is read for again when this part of its room is free."""
@@ -42,6 +42,7 @@ class Board:
     """Partitions, their lanes, and the turns they take.
 
     ask   asks the backlog reader for a lane; it answers by ``inbox.BacklogFed``
+    paces gives the rates in force by endpoint
     gate  opens (True) or closes (False) the shared reader; neither waits
     """
 
@@ -54,6 +55,7 @@ class Board:
         outcomes: Outcomes,
         ask: Callable[[inbox.Ask], None],
         gate: Callable[[bool], None],
+        paces: Callable[[Snapshot], Mapping[str, Paced]] = lambda _: {},
     ) -> None:
         self._naming = naming
         self._room = room
@@ -61,6 +63,7 @@ class Board:
         self._outcomes = outcomes
         self._ask = ask
         self._gate = gate
+        self._paces = paces
         self._is_gated = False
         self.losses = Losses(naming, outcomes)
         # Ordered, so that the same notes make the same requests in the same order.
@@ -185,6 +188,7 @@ class Board:
     def changed(self, note: inbox.SnapshotChanged) -> None:
         """Let every lane follow its subscription."""
         self.snapshot = note.snapshot
+        self._turns.pace(self._paces(note.snapshot))
         for partition in self.partitions.values():
             if not partition.is_leaving:  # its queues are dropped, so no place can be told of them
                 self._follow(partition)

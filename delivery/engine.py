@@ -20,6 +20,7 @@ from delivery.consumer import Consumer, Gate
 from delivery.dispatcher import Dispatcher, Limits, Outside
 from delivery.forms import Naming
 from delivery.inbox import Place
+from delivery.pace import Paces
 from delivery.redelivery import Redelivery
 from delivery.sender import Sender
 from delivery.standings import Cursors, StandingsKeeper
@@ -33,6 +34,7 @@ from kafkahub.failpoints import failpoint
 from kafkahub.kafka import options
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import KafkaUnavailable
+from kafkahub.limits.limiter import Limiter
 from subscriptions.live import Snapshot
 from subscriptions.snapshot import SnapshotKeeper
 from subscriptions.usage import process_usage
@@ -75,6 +77,7 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self._gate = Gate()
         self._upkeep = Upkeep()
+        self._paces = Paces(self._limiter)
         self._dispatcher: Dispatcher
         self._sender: Sender
         self._checkpoint: Checkpoint
@@ -109,6 +112,7 @@ class Engine:
             self._join(("consumer", "backlog", "redelivery"), until)
             self._sender.stop()
             self._checkpoint.stop()
+        self._paces.stop()
         self._keeper.stop()
         self._join([thread.name for thread in self._threads], until + JOIN_S)
         log.info("engine.stopped", owner=str(self.owner), is_clean=is_clean)
@@ -148,6 +152,7 @@ class Engine:
             outcomes=outcomes,
             ask=self._backlog.ask,
             gate=self._gate.set,
+            paces=self._paces.of,
         )
         self._dispatcher = Dispatcher(
             board,
@@ -197,6 +202,11 @@ class Engine:
             self._standings,
             self._upkeep,
         )
+
+    def _limiter(self) -> Limiter:
+        """Return what shares rates with the other engines; they alone count as its company."""
+        url = self._config.redis_url.get_secret_value()
+        return Limiter(url, processes=self._config.processes, company="engines")
 
     # Between the threads.
 

@@ -183,6 +183,11 @@ class Lane:
         self.seeks = 0
         self.untold = ""
 
+    @property
+    def subscription(self) -> str:
+        """Whose lane it is."""
+        return self.form.subscription.id
+
     # What the shared reader and the backlog reader bring.
 
     def owes(self, offset: int) -> bool:

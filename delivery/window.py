@@ -5,8 +5,8 @@ that one with a long queue does not keep the others waiting.
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 from delivery.breaker import Breaker
 from delivery.lanes import Delivery
@@ -32,11 +32,36 @@ FLAT_US = 1_000.0
 
 
 class Feeder(Protocol):
-    """A queue of deliveries for one endpoint: a lane, or its due parked rows."""
+    """A queue of deliveries for one endpoint: a lane, or its due parked rows.
+
+    subscription  whose lane it is; "" for a queue of several
+    """
 
     is_ready: bool
 
+    @property
+    def subscription(self) -> str: ...
+
     def next(self) -> Delivery | None: ...
+
+
+class Pace(Protocol):
+    """A rate that several engines keep together."""
+
+    def wait_s(self) -> float:
+        """Return the seconds until one more request may go out; 0.0 for now."""
+        ...
+
+    def take(self) -> None:
+        """Note that a request goes out."""
+        ...
+
+
+class Paced(NamedTuple):
+    """The rates of one endpoint that has any: its own, and those of its subscriptions."""
+
+    endpoint: Pace | None
+    subscriptions: Mapping[str, Pace]
 
 
 class ParkedQueue:
@@ -47,6 +72,10 @@ class ParkedQueue:
     def __init__(self) -> None:
         self.queue: deque[Delivery] = deque()
         self.is_ready = False
+
+    @property
+    def subscription(self) -> str:
+        return ""
 
     def next(self) -> Delivery | None:
         return self.queue.popleft() if self.queue else None
@@ -60,6 +89,8 @@ class Window:
     share       its fair part of the engine, set by ``Turns``
     not_before  monotonic time before which none starts: it asked for silence, or is down
     down_since  monotonic time of the first failure of the last time it was down
+    paced       rates that its partner set; None for most, which costs them nothing
+    wake_at     monotonic time at which what a rate holds back may go on
     """
 
     __slots__ = (
@@ -76,11 +107,14 @@ class Window:
         "in_flight",
         "is_busy",
         "is_ready",
+        "is_waiting",
         "limit",
         "not_before",
+        "paced",
         "parked",
         "size",
         "throttles",
+        "wake_at",
     )
 
     def __init__(self, limit: int) -> None:
@@ -91,6 +125,9 @@ class Window:
         self.throttles = 0
         self.is_ready = False
         self.is_busy = False
+        self.is_waiting = False
+        self.paced: Paced | None = None
+        self.wake_at = 0.0
         self.breaker = Breaker()
         self.answered_at = 0.0
         self.down_since: float | None = None
@@ -156,6 +193,38 @@ class Window:
             feeder.is_ready = False
         return None
 
+    def next_paced(self, paced: Paced, now: float) -> Delivery | None:
+        """Return what ``next`` does, or None while rates hold it back, and note until when."""
+        if paced.endpoint is not None and (wait_s := paced.endpoint.wait_s()):
+            self.wake_at = now + wait_s
+            return None
+        self.wake_at = 0.0
+        held = 0
+        while held < len(self.feeders):
+            feeder = self.feeders[0]
+            pace = paced.subscriptions.get(feeder.subscription)
+            if pace is not None and (wait_s := pace.wait_s()):
+                self.wake_at = min(self.wake_at or now + wait_s, now + wait_s)
+                self.feeders.rotate(-1)
+                held += 1
+                continue
+            delivery = feeder.next()
+            if delivery is not None:
+                self.feeders.rotate(-1)
+                self._count(delivery, paced)
+                return delivery
+            self.feeders.popleft()
+            feeder.is_ready = False
+        return None
+
+    def _count(self, delivery: Delivery, paced: Paced) -> None:
+        """Charge a request; one of a parked row too, which no rate of a subscription holds."""
+        if paced.endpoint is not None:
+            paced.endpoint.take()
+        pace = paced.subscriptions.get(delivery.form.subscription.id)
+        if pace is not None:
+            pace.take()
+
     def _grow(self, duration_us: int) -> None:
         """Grow by one for each full window of successes while the latency is flat."""
         if self._latency_us == 0.0:
@@ -188,6 +257,7 @@ class Turns:
         self._windows: dict[str, Window] = {}
         self._ready: deque[Window] = deque()
         self._waiting: list[Window] = []
+        self._paced: Mapping[str, Paced] = {}
         self._busy = 0
 
     def window(self, endpoint: str, limit: int) -> Window:
@@ -195,10 +265,18 @@ class Turns:
         window = self._windows.get(endpoint)
         if window is None:
             window = self._windows[endpoint] = Window(limit)
+            window.paced = self._paced.get(endpoint)
         if window.limit != limit:
             window.limit = limit
             window.size = min(window.size, limit)
         return window
+
+    def pace(self, paced: Mapping[str, Paced]) -> None:
+        """Hold endpoints to these rates, by their id, and all others to none."""
+        self._paced = paced
+        for endpoint, window in self._windows.items():
+            window.paced = paced.get(endpoint)
+            window.wake_at = 0.0
 
     def offer(self, window: Window, feeder: Feeder) -> None:
         """Note that ``feeder`` has something to send to this window's endpoint."""
@@ -222,15 +300,23 @@ class Turns:
         while ready:
             window = ready[0]
             if window.not_before > now:
-                self._waiting.append(window)
+                self._wait(window)
             elif window.has_room(now, self._share(window)):
-                delivery = window.next()
+                paced = window.paced
+                delivery = window.next() if paced is None else window.next_paced(paced, now)
+                if delivery is None and window.wake_at > now:
+                    self._wait(window)
                 if delivery is not None:
                     self._started(window, now, chance)
                     return delivery
             ready.popleft()
             window.is_ready = False
         return None
+
+    def _wait(self, window: Window) -> None:
+        if not window.is_waiting:
+            window.is_waiting = True
+            self._waiting.append(window)
 
     def landed(self, window: Window) -> None:
         """Note that a request to this window's endpoint has ended."""
@@ -260,7 +346,8 @@ class Turns:
         """Ask those again that were told to wait and have waited."""
         waiting, self._waiting = self._waiting, []
         for window in waiting:
-            if window.not_before <= now:
+            if window.not_before <= now and window.wake_at <= now:
+                window.is_waiting = False
                 self._admit(window)
             else:
                 self._waiting.append(window)

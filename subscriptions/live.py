@@ -36,6 +36,8 @@ class LiveEndpoint:
     signatures     what is signed beside the standard headers; None: nothing
     oauth2         how the access token is had that each request carries; None: it carries none
     tls            client certificate and authorities of its own; None: neither
+    rate_per_s     requests a second at most, over all engines: what its partner set, or what it
+                   consented to; None for no limit
     """
 
     id: str
@@ -54,6 +56,7 @@ class LiveEndpoint:
     signatures: Signatures | None = None
     tls: ClientTls | None = field(default=None, repr=False)
     oauth2: OAuth2 | None = None
+    rate_per_s: float | None = None
 
 
 NOTICES = ""
@@ -99,6 +102,7 @@ class LiveSubscription:
                 topics are open and granted, its filter can be read. If not, its lanes hold
     source      the row it was made from, to see whether it changed
     seeks       how often its lanes were moved by hand: their rows are read anew when it rises
+    rate_per_s  requests a second at most, over all engines; None for no limit
 
     ``is_unreadable`` says that its filter breaks today's rules: it must not pass everything.
     """
@@ -123,6 +127,7 @@ class LiveSubscription:
     version: int
     source: object = field(repr=False)
     seeks: int = 0
+    rate_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -82,7 +82,15 @@ def live_endpoint(
         tls=opened.tls,
         oauth2=opened.oauth2,
         signatures=None if row.signatures is None else Signatures.of(row.signatures),
+        rate_per_s=_rate(row),
     )
+
+
+def _rate(row: Endpoint) -> float | None:
+    """Return the requests a second an endpoint gets at most; None for no limit."""
+    consented = row.allowed_rate_per_min
+    limits = [row.rate_per_s, None if consented is None else consented / 60]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def live_subscription(
@@ -118,6 +126,7 @@ def live_subscription(
         version=row.version,
         source=source,
         seeks=row.seeks,
+        rate_per_s=row.rate_per_s,
     )
 
 

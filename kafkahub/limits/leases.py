@@ -140,6 +140,7 @@ class Leases:
     Owns   its connections; ``company``, which it alone writes
     Ends   ``stop`` books what is due and waits for the thread, at most ``STOP_S``
 
+    name     under which the processes of the company count each other
     on_away  called with whether this process goes on by itself, at each change
     """
 
@@ -148,12 +149,14 @@ class Leases:
         url: str,
         company: Company,
         *,
+        name: str = "processes",
         monotonic_s: Callable[[], float] = time.monotonic,
         on_away: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._background = connect(url, DEADLINE_S)
         self._asking = connect(url, ASK_DEADLINE_S)
         self._company = company
+        self._name = name
         self._monotonic_s = monotonic_s
         self._on_away = on_away
         self._process = uuid4().hex
@@ -217,7 +220,7 @@ class Leases:
 
     def _count_company(self) -> None:
         answer = COMPANY.run(
-            self._background, [f"{PREFIX}:processes"], [self._process, COMPANY_LIFE_S]
+            self._background, [f"{PREFIX}:{self._name}"], [self._process, COMPANY_LIFE_S]
         )
         self._company.processes = max(1, int(str(answer)))
         self._failures = 0

@@ -36,6 +36,7 @@ class Limiter:
     Owns   all buckets; the lock guards them, and is held for some microseconds only
     Ends   ``stop``; then, and before ``start``, it keeps to this process's share
 
+    company    name under which the processes are counted that share these limits
     processes  assumed to share the limits until they are counted
     kept       names kept in memory at most
     """
@@ -46,6 +47,7 @@ class Limiter:
         *,
         processes: int,
         kept: int = MAX_TALLIES,
+        company: str = "processes",
         monotonic_s: Callable[[], float] = time.monotonic,
         on_away: Callable[[bool], None] = lambda _: None,
         on_refusal: Callable[[Refusal], None] = lambda _: None,
@@ -53,7 +55,9 @@ class Limiter:
         self._company = Company(processes)
         self._monotonic_s = monotonic_s
         self._on_refusal = on_refusal
-        self._leases = Leases(url, self._company, monotonic_s=monotonic_s, on_away=on_away)
+        self._leases = Leases(
+            url, self._company, name=company, monotonic_s=monotonic_s, on_away=on_away
+        )
         self._lock = threading.Lock()
         self._tallies: Recent[Tally] = Recent(kept)
         self._buckets: weakref.WeakValueDictionary[str, Bucket] = weakref.WeakValueDictionary()
@@ -161,6 +165,25 @@ class Limiter:
                 with self._lock:
                     return self._refuse(tally, ((policy, count),), self._monotonic_s())
         return None
+
+    def bucket(self, policy: str, name: str, rate: Rate) -> Bucket:
+        """Return the bucket of something that is no principal, for ``wait_s`` and ``draw``.
+
+        It is kept, and shared with other processes, as long as the caller holds on to it.
+        """
+        with self._lock:
+            return self._bucket(policy, name, rate)
+
+    def wait_s(self, bucket: Bucket) -> float:
+        """Return the seconds until one unit may be drawn; 0.0 for now. Charges nothing."""
+        with self._lock:
+            return self._wait_s(bucket, 1)
+
+    def draw(self, bucket: Bucket) -> None:
+        """Take one unit, there or not: what is taken too early is waited for afterwards."""
+        with self._lock:
+            if bucket.charge(1, self._monotonic_s(), self._company) and not bucket.is_due:
+                self._mark(bucket)
 
     def headers(self, principal: Limited, cost: Cost) -> Headers:
         """Return ``RateLimit-Policy`` and ``RateLimit`` for an answer to a known credential."""

@@ -44,6 +44,7 @@ SUBSCRIPTION: Mapping[str, object] = {
     "include": [],
     "ordering": "none",
     "retry": {"schedule": [5, 300, 1800], "jitter": 0.2},
+    "rate_per_s": None,
     "trace": True,
     "start": "latest",
     "position": None,
