@@ -16,6 +16,7 @@ from kafkahub.failpoints import failpoint
 
 RETRY_S = 0.5
 """Wait before a batch is tried again while PostgreSQL is away."""
+LIVE = "live"
 WARN_EVERY = 20
 """A failure that repeats is logged the first time and every so many times."""
 
@@ -95,6 +96,8 @@ class Checkpoint:
             ours += self._announced(cur, batch, fenced)
             ledger.copy_attempts(cur, batch.attempts)
             ledger.park(cur, ours, kept_days=self._kept_days)
+            if ours:
+                failpoint("park.before_commit")
             ledger.finish(
                 cur,
                 self._owner,
@@ -110,6 +113,8 @@ class Checkpoint:
             positions.save_lanes(cur, lanes, owner=self._owner, epochs=epochs)
             failpoint("checkpoint.before_commit")
         failpoint("checkpoint.after_commit")
+        if any(row.state != LIVE for row in lanes):
+            failpoint("lane.behind.after_row")
         self._note_fenced(fenced)
         return fenced
 

@@ -217,6 +217,7 @@ class Dispatcher:
         except request.Unsigned:
             self._put_off(delivery, now, OutcomeClass.OURS, None, outcome="secret_unreadable")
         else:
+            failpoint("lane.before_send")
             ready.is_probe = self._board.window(delivery.form.subscription).breaker.is_open
             return ready
         self._turns.landed(self._board.window(delivery.form.subscription))

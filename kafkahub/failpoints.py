@@ -22,6 +22,7 @@ NAMES = frozenset(
         "send.after_failure",
         "lane.behind.before_row",
         "lane.behind.after_row",
+        "park.before_commit",
         "park.claimed",
         "checkpoint.before_commit",
         "checkpoint.after_commit",

@@ -68,6 +68,10 @@ class Process:
         self._popen.terminate()
         return self._popen.wait(deadline_s)
 
+    def wait(self, deadline_s: float) -> int:
+        """Wait until the program has ended by itself; return its exit status."""
+        return self._popen.wait(deadline_s)
+
     def logged(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 

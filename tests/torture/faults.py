@@ -31,28 +31,39 @@ STOPPED_S = 10.0
 """Longer than the session (6 s) and than a lease (5 s)."""
 EXIT_S = 30.0
 AWAY_S = 15.0
-BLACK_S = 20.0
+BLACK_S = 15.0
 START_S = 40.0
 
 
 def engines_killed(run: Run, times: int) -> Track:
     """F01: single engines killed at random; Celery replaces each."""
-    since = len(run.faults)
+    numbers = []
     for _ in range(times):
         found = run.engines()
         if found:
             at = time.monotonic()
             _, pid = run.random.choice(found)
             os.kill(pid, signal.SIGKILL)
-            run.note(Fault("F01", at, at, at, run.size.crash, limit_s=10.0))
-        yield from pause(run.random.uniform(1.5, 5.0))
+            numbers.append(run.note(Fault("F01", at, at, at, run.size.crash, limit_s=10.0)))
+        yield from pause(run.random.uniform(1.5, 4.0))
+    yield from run.lasted(*numbers)
+
+
+def engine_killed_at_work(run: Run, tenant: str) -> Track:
+    """F01: an engine killed while a tenant gives no answers, so that it has records in hand."""
     yield from moved(run)
-    run.close(since)
+    run.order(tenant, "hang")
+    yield from pause(1.0)
+    at = time.monotonic()
+    for _, pid in run.engines():
+        os.kill(pid, signal.SIGKILL)
+    run.order(tenant, "ok")
+    number = run.note(Fault("F01", at, at, at, run.size.crash))
+    yield from run.lasted(number)
 
 
 def parent_killed(run: Run) -> Track:
     """F02: a worker's parent killed; its engine must not outlive it."""
-    since = len(run.faults)
     worker = run.random.choice(run.product.workers)
     engines = worker.engines()
     run.product.stop_worker(worker)
@@ -63,14 +74,12 @@ def parent_killed(run: Run) -> Track:
     yield from pause(run.random.uniform(0.0, 3.0))
     run.product.start_worker()
     notes = {"orphans": 0 if is_gone else len(engines)}
-    run.note(Fault("F02", at, at, at, run.size.crash, limit_s=15.0, notes=notes))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("F02", at, at, at, run.size.crash, limit_s=15.0, notes=notes))
+    yield from run.lasted(number)
 
 
 def everything_killed(run: Run) -> Track:
     """F02: all our processes at once."""
-    since = len(run.faults)
     at = time.monotonic()
     doomed, workers = run.product.everything(), list(run.product.workers)
     for worker in workers:
@@ -83,14 +92,12 @@ def everything_killed(run: Run) -> Track:
     _restart_others(run)
     healed = time.monotonic()
     doubles = run.size.crash * len(workers)
-    run.note(Fault("F02", at, healed, healed, doubles, limit_s=15.0))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("F02", at, healed, healed, doubles, limit_s=15.0))
+    yield from run.lasted(number)
 
 
 def death_at(run: Run, fault: str, failpoint: str, nth: int) -> Track:
     """F03, F04, F05: a further engine joins, dies at a failpoint, and is not replaced."""
-    since = len(run.faults)
     at = time.monotonic()
     worker = run.product.start_worker(f"{failpoint}=kill@{nth}")
     yield from wait(lambda: worker.has_engine, DIE_S)
@@ -102,14 +109,12 @@ def death_at(run: Run, fault: str, failpoint: str, nth: int) -> Track:
     worker.kill()
     notes = {"failpoint": failpoint, "nth": nth, "has_died": has_died}
     # A worker that never reached its failpoint was killed all the same.
-    run.note(Fault(fault, at, time.monotonic(), at, run.size.crash, notes=notes))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault(fault, at, time.monotonic(), at, run.size.crash, notes=notes))
+    yield from run.lasted(number)
 
 
 def stopped(run: Run) -> Track:
     """F06: an engine stopped past its session and leases, which then goes on as if nothing was."""
-    since = len(run.faults)
     found = run.engines()
     if not found:
         return
@@ -119,9 +124,8 @@ def stopped(run: Run) -> Track:
     yield from pause(STOPPED_S)
     if psutil.pid_exists(pid):
         os.kill(pid, signal.SIGCONT)
-    run.note(Fault("F06", at, time.monotonic(), at, run.size.crash, limit_s=10.0))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("F06", at, time.monotonic(), at, run.size.crash, limit_s=10.0))
+    yield from run.lasted(number)
 
 
 def control_away(run: Run) -> Track:
@@ -139,7 +143,6 @@ def control_away(run: Run) -> Track:
 
 def rolling_deploy(run: Run) -> Track:
     """F10: every worker asked to end, one by one, and a new one started: nothing is doubled."""
-    since = len(run.faults)
     at = time.monotonic()
     statuses, seen = [], []
     for worker in list(run.product.workers):
@@ -150,14 +153,12 @@ def rolling_deploy(run: Run) -> Track:
         statuses.append(status)
         seen.append(503 in readiness)
     notes = {"exit": statuses, "unready_first": seen}
-    run.note(Fault("F10", at, time.monotonic(), at, 0, notes=notes))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("F10", at, time.monotonic(), at, 0, notes=notes))
+    yield from run.lasted(number)
 
 
 def drained_while_hanging(run: Run) -> Track:
     """F11: a worker asked to end while an endpoint gives no answer."""
-    since = len(run.faults)
     tenant = run.random.choice(sorted(run.sinks))
     at = time.monotonic()
     run.order(tenant, "hang")
@@ -169,14 +170,12 @@ def drained_while_hanging(run: Run) -> Track:
     run.order(tenant, "ok")
     run.product.start_worker()
     notes = {"exit": status, "seconds": round(taken, 1), "is_late": taken > EXIT_S}
-    run.note(Fault("F11", at, time.monotonic(), at, run.size.window, notes=notes))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("F11", at, time.monotonic(), at, run.size.window, notes=notes))
+    yield from run.lasted(number)
 
 
 def rebalance_storm(run: Run, seconds: float) -> Track:
     """F13: a worker joins or leaves every 3 s; records go on being delivered."""
-    since = len(run.faults)
     at = time.monotonic()
     doubles = 0
     while time.monotonic() - at < seconds:
@@ -186,9 +185,8 @@ def rebalance_storm(run: Run, seconds: float) -> Track:
         worker.kill()
         doubles += run.size.crash
         yield from pause(3.0)
-    run.note(Fault("F13", at, time.monotonic(), at, doubles, limit_s=10.0))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("F13", at, time.monotonic(), at, doubles, limit_s=10.0))
+    yield from run.lasted(number)
 
 
 def redis_lost(run: Run) -> Track:
@@ -212,43 +210,37 @@ def redis_half_open(run: Run) -> Track:
 
 def postgres_restarted(run: Run) -> Track:
     """PG01: PostgreSQL stopped at once, without a checkpoint, and started again."""
-    since = len(run.faults)
     at = time.monotonic()
     run.parts.end("postgres", signal.SIGQUIT)
     yield from pause(run.random.uniform(0.0, 2.0))
     run.parts.launch_again("postgres")
     healed = time.monotonic()
     doubles = run.size.crash * len(run.product.workers)
-    run.note(Fault("PG01", at, healed, healed, doubles, limit_s=10.0))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("PG01", at, healed, healed, doubles, limit_s=10.0))
+    yield from run.lasted(number)
 
 
 def postgres_black(run: Run) -> Track:
     """PG02: packets to PostgreSQL vanish; sending stops when enough outcomes wait."""
-    since = len(run.faults)
     at = time.monotonic()
     run.parts.proxy("postgres", "blackhole")
     yield from pause(BLACK_S)
     run.parts.proxy("postgres", "pass")
     healed = time.monotonic()
     doubles = run.size.crash * len(run.product.workers)
-    run.note(Fault("PG02", at, healed, healed, doubles, limit_s=15.0))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("PG02", at, healed, healed, doubles, limit_s=15.0))
+    yield from run.lasted(number)
 
 
 def broker_killed(run: Run) -> Track:
     """K01: the broker killed and started again on its log."""
-    since = len(run.faults)
     at = time.monotonic()
     run.parts.end("kafka")
     yield from pause(run.random.uniform(0.0, 2.0))
     run.parts.launch_again("kafka")
     doubles = run.size.crash * len(run.product.workers)
-    run.note(Fault("K01", at, time.monotonic(), at, doubles, limit_s=30.0))
-    yield from moved(run)
-    run.close(since)
+    number = run.note(Fault("K01", at, time.monotonic(), at, doubles, limit_s=30.0))
+    yield from run.lasted(number)
 
 
 def endpoint_down(run: Run, tenant: str, mode: str, seconds: float) -> Track:

@@ -12,6 +12,8 @@ MODES = ("refuse", "down", "hang")
 QUIET_S = 6.0
 """Before the first fault: connections and lanes come up, and resources are measured."""
 LAST_OUTAGE_S = 12.0
+DEATHS = 2
+"""Failpoints that a run draws; tests/flows/test_failpoints.py dies at each of them."""
 
 
 def processes_and_stores(seed: int, repeat: int = 1) -> list[Step]:
@@ -27,7 +29,7 @@ def processes_and_stores(seed: int, repeat: int = 1) -> list[Step]:
 
 def _batch(chance: random.Random) -> list[Step]:
     """Return one of each, as many as the quick profile has."""
-    drawn = chance.sample(faults.FAILPOINTS, 3)
+    drawn = chance.sample(faults.FAILPOINTS, DEATHS)
     return [
         lambda run: faults.engines_killed(run, 10),
         faults.parent_killed,

@@ -32,7 +32,8 @@ class Plan:
     """What a producer is told.
 
     tenants  topic and canary of each tenant
-    count    records of all tenants together
+    least    records of all tenants together; then it ends as soon as the file ``stop`` is there
+    most     it ends then in any case
     per_s    records a second, of all together
     keys     different keys a tenant
     """
@@ -40,7 +41,9 @@ class Plan:
     seed: int
     bootstrap: str
     tenants: dict[str, tuple[str, str]]
-    count: int
+    least: int
+    most: int
+    stop: str
     per_s: float
     keys: int
     acked: str
@@ -62,9 +65,9 @@ class Producer:
         self._acked, self._unknown = acked, unknown
 
     def run(self) -> None:
-        begun, made = time.monotonic(), 0
-        while made < self._plan.count:
-            due = min(self._plan.count, int((time.monotonic() - begun) * self._plan.per_s))
+        begun, made, stop = time.monotonic(), 0, Path(self._plan.stop)
+        while made < self._plan.least or (made < self._plan.most and not stop.exists()):
+            due = min(self._plan.most, int((time.monotonic() - begun) * self._plan.per_s))
             for seq in range(made, due):
                 self._produce(seq)
             made = max(made, due)

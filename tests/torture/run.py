@@ -28,6 +28,8 @@ Track = Steps[None]
 ROUND_S = 0.05
 SEED_S = 120.0
 CLAIM_S = 60.0
+MOST = 2
+"""A machine that is busy gets so many times the records, so that every fault has its turn."""
 RECOVER_S = 45.0
 """Longest wait for all partitions to move again before the next fault comes; the verdict on how
 long it took is the checker's."""
@@ -117,13 +119,19 @@ class Run:
             "tenants": {
                 one.tenant.name: (one.tenant.topic, one.tenant.canary) for one in self.made
             },
-            "count": self.size.records,
+            "least": self.size.records,
+            "most": self.size.records * MOST,
+            "stop": str(self.folder / "stop"),
             "per_s": self.size.per_s,
             "keys": self.size.keys,
             "acked": str(self.folder / "acked.log"),
             "unknown": str(self.folder / "unknown.log"),
         }
         self.producer = self._harness("producer", plan)
+
+    def end_production(self) -> None:
+        """Let the producer end once it has written as many records as it shall at least."""
+        (self.folder / "stop").touch()
 
     @property
     def is_produced(self) -> bool:
@@ -199,14 +207,19 @@ class Run:
 
     # Faults.
 
-    def note(self, fault: Fault) -> None:
-        """Note a fault; copies that come before its ``until`` are counted against it."""
-        self.faults.append(fault)
+    def note(self, fault: Fault) -> int:
+        """Note a fault and return its number.
 
-    def close(self, since: int) -> None:
-        """Let the faults from that number on last until now."""
-        now = time.monotonic()
-        self.faults[since:] = [replace(fault, until=now) for fault in self.faults[since:]]
+        Copies that come before its ``until`` are counted against it.
+        """
+        self.faults.append(fault)
+        return len(self.faults) - 1
+
+    def lasted(self, *numbers: int) -> Track:
+        """Let these faults last until every partition has moved again."""
+        yield from moved(self)
+        for number in numbers:
+            self.faults[number] = replace(self.faults[number], until=time.monotonic())
 
     def order(self, tenant: str, mode: str) -> None:
         """Tell a tenant's sink how to behave."""

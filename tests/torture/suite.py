@@ -15,7 +15,7 @@ from tests.torture import checker, faults, harvest, nemesis
 from tests.torture.checker import Verdict
 from tests.torture.history import History
 from tests.torture.parts import Parts
-from tests.torture.run import Run, Size, Track, drive, pause, wait
+from tests.torture.run import Run, Size, Track, drive, wait
 from tests.torture.watch import Watch
 
 WORKERS = 2
@@ -38,7 +38,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "quick": Profile(Size(tenants=3, records=60_000, per_s=300, keys=40), 120, 1),
     "long": Profile(Size(tenants=3, records=1_080_000, per_s=300, keys=100), 600, 100),
 }
-PLANTED: Final = Size(tenants=1, records=1_500, per_s=150, keys=8)
+PLANTED: Final = Size(tenants=1, records=2_000, per_s=100, keys=8)
 """Size of a trial with a bug in it: enough for each of the bugs to show."""
 PLANTED_END_S = 20.0
 BUGS: Final = ("floor", "parked", "key")
@@ -125,8 +125,8 @@ def _main_trial(run: Run, profile: Profile) -> dict[str, object]:
     ]
     drive(tracks, lambda: True)
     say(f"  faults are over: {checker.fault_counts(run.faults)}")
-    if not run.is_produced:
-        drive([nemesis.last_outage(run)], lambda: run.is_produced)
+    run.end_production()
+    drive([nemesis.last_outage(run)], lambda: run.is_produced)
     settled = _settle(run, profile.end_s)
     watch.stop()
     run.save()
@@ -148,6 +148,7 @@ def _planted_trials(main: Run) -> dict[str, str]:
     for run in runs:
         _until_claimed(run)
         run.produce()
+        run.end_production()
     drive([_kills(run) for run in runs], lambda: all(run.is_produced for run in runs))
     return {run.planted: _judged(run) for run in runs}
 
@@ -168,8 +169,9 @@ def _judged(run: Run) -> str:
 
 
 def _kills(run: Run) -> Track:
-    yield from pause(3.0)
-    yield from faults.engines_killed(run, 2)
+    """Kill the engine twice, each time with records in hand: that is what the bugs get wrong."""
+    for _ in range(2):
+        yield from faults.engine_killed_at_work(run, run.made[0].tenant.name)
 
 
 def _until_claimed(run: Run) -> None:
