@@ -345,6 +345,22 @@ class Board:
         if self._behind:
             self._refill()
 
+    def owing(self, now: float) -> frozenset[Place]:
+        """Return the partitions held here whose floor nothing keeps back on purpose.
+
+        An endpoint that asked to be left alone, for an hour perhaps, keeps that of its live lanes.
+        """
+        return frozenset(
+            place
+            for place, partition in self.partitions.items()
+            if not (partition.is_leaving or partition.is_recreated)
+            and not any(self._is_resting(lane, now) for lane in partition.lanes.values())
+        )
+
+    def _is_resting(self, lane: Lane, now: float) -> bool:
+        is_waiting = lane.state is LaneState.LIVE and (lane.queue or lane.returned)
+        return bool(is_waiting) and self.window(lane.form.subscription).not_before > now
+
     def _watch(self, lane: Lane, now: float) -> None:
         room = self._room
         is_full = len(lane.queue) >= room.records or lane.queued_bytes >= room.bytes_

@@ -117,6 +117,8 @@ class Consumer:
         self._closed_since: float | None = None
         self._conn: Conn | None = None
         self._kafka: GroupConsumer
+        self.turned_at = time.monotonic()
+        """When it last did anything, if only wait for a part that is away; for the watchdog."""
 
     def drop(self, places: Iterable[Place]) -> None:
         """Read these partitions no more: another engine has them."""
@@ -149,6 +151,7 @@ class Consumer:
         )
         try:
             while not self._stopping.is_set():
+                self.turned_at = time.monotonic()
                 self._heed()
                 if self._gate.wait(GATE_S):
                     self._reopen()
@@ -352,6 +355,7 @@ class Consumer:
         """
         failures = 0
         while True:
+            self.turned_at = time.monotonic()
             try:
                 if self._conn is None:
                     self._conn = self._connect()

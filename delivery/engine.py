@@ -26,6 +26,7 @@ from delivery.sender import Sender
 from delivery.standings import Cursors, StandingsKeeper
 from delivery.topic_ids import TopicIds
 from delivery.upkeep import Upkeep
+from delivery.watchdog import Watchdog
 from delivery.window import Turns
 from kafkahub import crypto
 from kafkahub.config import Config
@@ -59,7 +60,8 @@ class Engine:
     """From Kafka records to acknowledged webhooks.
 
     Runs   threads for the consumer, the sender (with the dispatcher), the checkpoint, the backlog,
-           redelivery, standings and upkeep, beside those of the snapshot keeper and the resolver
+           redelivery with its leases, standings, upkeep and the watchdog, beside those of the
+           snapshot keeper and the resolver
     Owns   everything that it builds; made after fork
     Ends   ``stop``. When a thread dies ``on_failure`` is called and the process shall end: a
            fresh engine starts from what is durable
@@ -85,6 +87,7 @@ class Engine:
         self._backlog: Backlog
         self._redelivery: Redelivery
         self._standings: StandingsKeeper
+        self._watchdog: Watchdog
         self.is_running = threading.Event()
         """Set once every thread runs."""
 
@@ -129,9 +132,12 @@ class Engine:
         self._spawn("checkpoint", self._checkpoint.run)
         self._spawn("backlog", self._backlog.run)
         self._spawn("redelivery", self._redelivery.run)
+        self._spawn("leases", self._redelivery.leases.renew)
+        self._spawn("lease guard", self._redelivery.leases.guard)
         self._spawn("standings", self._standings.run)
         self._spawn("upkeep", self._upkeep.run)
         self._spawn("consumer", self._consumer.run)
+        self._spawn("watchdog", self._watchdog.run)
         self.is_running.set()
         log.info("engine.started", owner=str(self.owner))
 
@@ -192,6 +198,19 @@ class Engine:
             gate=self._gate,
             topics=topics,
         )
+        self._watchdog = self._made_watchdog()
+
+    def _made_watchdog(self) -> Watchdog:
+        admin = Admin(options.admin_options(self._config))
+        return Watchdog(
+            self.owner,
+            self._connect,
+            ends=lambda topic: {part: high for part, (_, high) in admin.watermarks(topic).items()},
+            post=self._post,
+            read_at=lambda: self._consumer.turned_at,
+            bark=self._on_failure,
+            limit_s=self._config.delivery_stall_s,
+        )
 
     def _parts(self) -> tuple[Stoppable, ...]:
         """Return what stops before the sender does."""
@@ -200,6 +219,7 @@ class Engine:
             self._backlog,
             self._redelivery,
             self._standings,
+            self._watchdog,
             self._upkeep,
         )
 

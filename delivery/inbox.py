@@ -131,6 +131,17 @@ class ParkedForgotten:
     """The leases of all claimed rows may be over: start no new send for them."""
 
 
+@dataclass(slots=True)
+class Alibi:
+    """Which partitions owe records that nothing keeps back; ``done`` is set with the answer.
+
+    owing  those this engine holds, without those whose endpoints asked to be left alone
+    """
+
+    owing: frozenset[Place] = frozenset()
+    done: threading.Event = field(default_factory=threading.Event)
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """A checkpoint is durable; ``fenced`` partitions belong to another engine."""
@@ -159,4 +170,5 @@ Note = (
     | ParkedForgotten
     | Committed
     | Drain
+    | Alibi
 )

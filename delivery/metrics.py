@@ -28,6 +28,10 @@ gap_records = counter("gap_records_total", "Offsets that will never be delivered
 kafka_troubles = counter(
     "kafka_troubles_total", "Trouble that the Kafka client mends by itself.", ("kind",)
 )
+engine_restarts = counter(
+    "engine_restarts_total", "Engines that ended by themselves, to be started anew.", ("reason",)
+)
+engine_state = gauge("engine_state", "Engines by what they wait for.", ("state",))
 inflight = gauge("inflight_requests", "Requests that are out.")
 unflushed = gauge("unflushed_outcomes", "Outcomes that wait for a checkpoint.")
 

@@ -116,6 +116,10 @@ SELECT p.topic, p.partition
    AND p.epoch = f.epoch AND p.owner = f.owner AND p.checkpoint >= f.checkpoint
 """  # partition_position_once (topic, partition)
 
+HELD = """
+SELECT topic, partition, next_offset FROM partition_position WHERE owner = %(owner)s
+"""  # the whole table, a row a partition, once in 5 s
+
 LANES = """
 SELECT subscription_id, topic, partition, state, reason, next_offset, ahead, since, seeks
   FROM lane_position WHERE topic = %(topic)s AND partition = %(partition)s
@@ -219,6 +223,12 @@ def committed(conn: Conn, floors: Sequence[Floor]) -> set[Place]:
     """
     rows = conn.execute(COMMITTED, _columns(floors)).fetchall()
     return {(topic, partition) for topic, partition in rows}
+
+
+def held(conn: Conn, owner: UUID) -> dict[Place, int]:
+    """Return the floors of the partitions that nobody has claimed since this owner did."""
+    rows = conn.execute(HELD, {"owner": owner}).fetchall()
+    return {(topic, partition): next_offset for topic, partition, next_offset in rows}
 
 
 def lanes(conn: Conn, topic: str, partition: int) -> list[LaneRow]:

@@ -186,6 +186,12 @@ class Config(BaseModel):
     delivery_drain_s: int = Field(
         25, ge=0, le=300, description="Seconds an engine may take to finish on SIGTERM."
     )
+    delivery_stall_s: int = Field(
+        60,
+        ge=5,
+        le=3_600,
+        description="Seconds a partition with lag may stand still before its engine is replaced.",
+    )
     retry_after_max_s: int = Field(
         3_600, ge=1, le=86_400, description="Longest `Retry-After` obeyed, in seconds."
     )

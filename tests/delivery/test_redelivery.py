@@ -13,8 +13,9 @@ from django.db.models.functions import Now
 from delivery import parking
 from delivery.database import Conn, connect
 from delivery.inbox import Note, ParkedClaimed, ParkedForgotten
+from delivery.leases import FORGET_S, LEASE_S, RENEW_S
 from delivery.models import ParkedDelivery
-from delivery.redelivery import CLAIMS_MAX, EACH_MAX, FORGET_S, LEASE_S, RENEW_S, Redelivery
+from delivery.redelivery import CLAIMS_MAX, EACH_MAX, RESERVE, Redelivery
 from kafkahub import clock
 from subscriptions.live import Snapshot
 from subscriptions.models import Subscription
@@ -60,8 +61,11 @@ class Running:
             sweep_s=sweep_s,
             monotonic=self.clock,
         )
-        self.thread = threading.Thread(target=self.redelivery.run)
-        self.thread.start()
+        leases = self.redelivery.leases
+        runs = (self.redelivery.run, leases.renew, leases.guard)
+        self.threads = [threading.Thread(target=run) for run in runs]
+        for thread in self.threads:
+            thread.start()
 
     def _connect(self) -> Conn:
         if self.is_cut:
@@ -87,7 +91,12 @@ class Running:
 
     def stop(self) -> None:
         self.redelivery.stop()
-        self.thread.join(DEADLINE_S)
+        for thread in self.threads:
+            thread.join(DEADLINE_S)
+
+    @property
+    def is_alive(self) -> bool:
+        return any(thread.is_alive() for thread in self.threads)
 
 
 @pytest.fixture
@@ -100,7 +109,7 @@ def running(subscription: Subscription) -> Iterator[Running]:
     made = Running(subscription)
     yield made
     made.stop()
-    assert not made.thread.is_alive()
+    assert not made.is_alive
 
 
 def snapshot(*known: Subscription, sending: bool = True) -> Snapshot:
@@ -184,7 +193,7 @@ def test_a_doorbell_is_heard_long_before_the_next_sweep(subscription: Subscripti
     with factories.connect() as conn:
         conn.execute(parking.RING)
     running.stop()
-    assert not running.thread.is_alive()
+    assert not running.is_alive
 
 
 def test_a_claim_is_held_as_long_as_the_row_is_being_sent(
@@ -210,7 +219,7 @@ def test_a_claim_that_another_engine_took_is_given_up(
     ParkedDelivery.objects.update(claimed_by=other, lease_until=Now() + timedelta(hours=1))
 
     running.clock.ahead_s += RENEW_S
-    soon(lambda: not running.redelivery._claimed)
+    soon(lambda: not running.redelivery.leases.count())
 
     assert row(1).claimed_by == other
 
@@ -288,6 +297,35 @@ def test_one_subscription_cannot_hold_all_claims() -> None:
     running.wait_for(lambda: 9_999 in running.claimed)
     running.stop()
     assert len(running.claimed) < CLAIMS_MAX
+
+
+def test_a_few_that_hang_leave_claims_to_those_that_hold_none() -> None:
+    partner = factories.partner()
+    hanging = [factories.subscription(partner) for _ in range(4)]
+    other = factories.subscription(partner)
+    for number in range(len(hanging) * EACH_MAX * 2):
+        factories.parked(hanging[number % len(hanging)], number)
+    running = Running(*hanging, other)
+    running.wait_for(lambda: len(running.claimed) >= CLAIMS_MAX - RESERVE)
+
+    factories.parked(other, 9_999)
+
+    running.wait_for(lambda: 9_999 in running.claimed)
+    running.stop()
+    assert len(running.claimed) < CLAIMS_MAX
+
+
+def test_claims_are_forgotten_although_their_renewal_hangs(
+    subscription: Subscription, running: Running
+) -> None:
+    factories.parked(subscription, 1)
+    running.wait_for(lambda: bool(running.claimed))
+
+    with factories.connect() as conn, conn.transaction():
+        conn.execute("LOCK TABLE parked_delivery IN ACCESS EXCLUSIVE MODE")
+        running.clock.ahead_s += FORGET_S
+
+        running.wait_for(lambda: any(isinstance(note, ParkedForgotten) for note in running.notes))
 
 
 def test_what_is_finished_makes_room_for_the_next(
