@@ -104,6 +104,9 @@ class ParkedDelivery(models.Model):
     claimed_by = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True, help_text="When a dead letter is purged.")
+    replay = models.CharField(
+        max_length=40, blank=True, default="", db_default="", help_text="The replay that parked it."
+    )
     announced_at = models.DateTimeField(
         null=True, help_text="When the partner was told that it is dead."
     )
@@ -144,6 +147,9 @@ class ParkedDelivery(models.Model):
                 fields=["topic", "partition"], condition=Q(state="discarded"), name="parked_marks"
             ),
             models.Index(fields=["id"], condition=Q(reason="gap"), name="parked_gaps"),
+            models.Index(
+                fields=["replay", "state"], condition=~Q(replay=""), name="parked_of_replay"
+            ),
             models.Index(
                 fields=["id"],
                 condition=Q(state="dead", announced_at=None),
@@ -253,6 +259,7 @@ class DeliveryAttempt(models.Model):
         FIRST = "first"
         RETRY = "retry"
         PROBE = "probe"
+        REPLAY = "replay"
         MANUAL = "manual"
         TEST = "test"
 
@@ -286,6 +293,7 @@ class DeliveryAttempt(models.Model):
     retry_after_s = models.IntegerField(null=True)
     next_attempt_at = models.DateTimeField(null=True)
     secret_ids = ArrayField(models.CharField(max_length=40))
+    replay = models.CharField(max_length=40, null=True, help_text="The replay it was part of.")
 
     class Meta:
         managed = False

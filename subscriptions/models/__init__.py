@@ -20,6 +20,7 @@ from subscriptions.models.pull import (
     PullLease,
     PullPosition,
 )
+from subscriptions.models.replays import Replay, ReplayLane, ReplayProgress
 from subscriptions.models.subscriptions import Subscription
 from subscriptions.models.tickets import StreamTicket
 from subscriptions.models.topics import Grant, Topic
@@ -50,6 +51,9 @@ __all__ = [
     "PullInstance",
     "PullLease",
     "PullPosition",
+    "Replay",
+    "ReplayLane",
+    "ReplayProgress",
     "Role",
     "Sighting",
     "SightingHour",
