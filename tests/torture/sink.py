@@ -177,6 +177,8 @@ class Peer(asyncio.Protocol):
 
     def answer(self, answer: Answer) -> None:
         """Write an answer, or do with the connection what the script says."""
+        if self.transport.is_closing():
+            return  # whoever asked has gone meanwhile
         if answer.is_lost:
             self.transport.abort()
         elif answer.status:
