@@ -23,19 +23,21 @@ from delivery.inbox import Place
 from delivery.pace import Paces
 from delivery.redelivery import Redelivery
 from delivery.sender import Sender
-from delivery.standings import Cursors, StandingsKeeper
+from delivery.standings import Cursors, Seal, StandingsKeeper
 from delivery.topic_ids import TopicIds
 from delivery.upkeep import Upkeep
 from delivery.watchdog import Watchdog
 from delivery.window import Turns
-from kafkahub import crypto
+from kafkahub import clock, crypto
 from kafkahub.config import Config
 from kafkahub.errors import Unavailable
 from kafkahub.failpoints import failpoint
+from kafkahub.fields import encryption_ring
 from kafkahub.kafka import options
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import KafkaUnavailable
 from kafkahub.limits.limiter import Limiter
+from subscriptions import sealing
 from subscriptions.live import Snapshot
 from subscriptions.snapshot import SnapshotKeeper
 from subscriptions.usage import process_usage
@@ -170,7 +172,7 @@ class Engine:
             Outside(commit=self._commit, drop=self._drop, gone=self._upkeep.gone),
             turns=turns,
             outcomes=outcomes,
-            cursors=Cursors(naming.cluster, lambda: self._standings.current),
+            cursors=Cursors(naming.cluster, lambda: self._standings.current, _seal_of),
             seed=secrets.randbits(64),
         )
         self._sender = Sender.of(config, self._dispatcher)
@@ -319,3 +321,7 @@ class Engine:
         for thread in self._threads:
             if thread.name in wanted:
                 thread.join(max(0.0, until - time.monotonic()))
+
+
+def _seal_of(partner: str) -> Seal:
+    return sealing.sealer(encryption_ring(), partner, clock.now()).seal

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from delivery.models import PartitionPosition
 from kafkahub.kafka.faults import KafkaUnavailable, UnknownTopic
-from subscriptions.cursor import NO_EPOCH, Cursor, TopicPosition, encode, tag
+from subscriptions.cursor import NO_EPOCH, Cursor, TopicPosition, tag
 from subscriptions.models import LanePosition, Subscription
 
 Ends = Callable[[str], Mapping[int, tuple[int, int]]]
@@ -53,13 +53,13 @@ def standings(subscription: Subscription, ends: Ends) -> list[Standing]:
     ]
 
 
-def cursor_of(found: list[Standing], cluster: bytes) -> str | None:
-    """Return one cursor over all lanes; None where it would be too long."""
+def cursor_of(found: list[Standing], cluster: bytes) -> Cursor | None:
+    """Return one position over all lanes; None where there is none."""
     topics: dict[str, dict[int, int]] = {}
     for lane in found:
         topics.setdefault(lane.topic, {})[lane.partition] = lane.next_offset
     places = tuple(TopicPosition(tag(topic), NO_EPOCH, at) for topic, at in topics.items())
-    return encode(Cursor(cluster, 0, places)) if places else None
+    return Cursor(cluster, 0, places) if places else None
 
 
 def _place(row: LanePosition, floor: int) -> int:

@@ -14,7 +14,7 @@ from kafkahub.kafka.record import Record
 if TYPE_CHECKING:
     from delivery.ledger import ParkedRow
     from delivery.request import LaneForm
-    from delivery.standings import Standings
+    from delivery.standings import PreparedSealed, Standings
     from subscriptions.cursor import Prepared
 
 RECREATED = "recreated"
@@ -178,7 +178,7 @@ class Lane:
         self.is_dirty = False
         self.is_mixed = False
         self.standings: Standings | None = None
-        self.prepared: Prepared | None = None
+        self.prepared: Prepared | PreparedSealed | None = None
         self.full_since: float | None = None
         self.seeks = 0
         self.untold = ""

@@ -117,7 +117,7 @@ class GapOut(serializers.Serializer[DeliveryGap]):
 
 
 class DeliveryOut(serializers.Serializer[Line]):
-    """One record owed to one subscription; the context gives ``cursor_of`` and ``unfiltered``."""
+    """One record owed to one subscription; the context is that of ``shown_with``."""
 
     id = CharField()
     state = CharField()
@@ -159,7 +159,8 @@ class DeliveryOut(serializers.Serializer[Line]):
         return _either(line).offset if self._is_unfiltered(line) else None
 
     def get_key(self, line: Line) -> str | dict[str, str] | None:
-        return shown_bytes(_either(line).key)
+        row = _either(line)
+        return None if row.topic in self.context["telling"].hashed else shown_bytes(row.key)
 
     def get_time(self, line: Line) -> str | None:
         moment = _either(line).record_time
@@ -193,7 +194,7 @@ class DeliveryOut(serializers.Serializer[Line]):
         return cursor
 
     def _is_unfiltered(self, line: Line) -> bool:
-        return _either(line).topic in self.context["unfiltered"]
+        return _either(line).topic in self.context["telling"].placed
 
 
 def _either(line: Line) -> DeliveryAttempt | ParkedDelivery:
@@ -213,7 +214,7 @@ def body_bytes(row: ParkedDelivery) -> int | None:
 
 
 class ParkedOut(serializers.Serializer[ParkedDelivery]):
-    """A record set aside; the context gives ``cursor_of``."""
+    """A record set aside; the context is that of ``shown_with``."""
 
     id = CharField()
     state = CharField()
@@ -232,7 +233,7 @@ class ParkedOut(serializers.Serializer[ParkedDelivery]):
     expires_at = Moment(allow_null=True)
 
     def get_key(self, row: ParkedDelivery) -> str | dict[str, str] | None:
-        return shown_bytes(row.key)
+        return None if row.topic in self.context["telling"].hashed else shown_bytes(row.key)
 
     def get_blocked_by(self, _: ParkedDelivery) -> str | None:
         return None  # rows wait behind a head of their key once there is an order

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 import structlog
@@ -61,16 +61,46 @@ class Standings:
         )
 
 
+Seal = Callable[[Cursor], str | None]
+SealOf = Callable[[str], Seal]
+"""Given a partner, returns what seals its cursors now."""
+
+
+class PreparedSealed:
+    """What ``Prepared`` is to plain tokens, for those of a grant that hides something."""
+
+    __slots__ = ("_cursor", "_name_tag", "_partition", "_seal")
+
+    def __init__(self, cursor: Cursor, name_tag: bytes, partition: int, seal: Seal) -> None:
+        self._cursor = cursor
+        self._name_tag = name_tag
+        self._partition = partition
+        self._seal = seal
+
+    def token(self, time_ms: int, next_offset: int) -> str | None:
+        """Return the token with this time and offset; None when it would be too long."""
+        topics = tuple(
+            replace(one, offsets={**one.offsets, self._partition: next_offset})
+            if one.name_tag == self._name_tag
+            else one
+            for one in self._cursor.topics
+        )
+        return self._seal(Cursor(self._cursor.cluster_tag, time_ms, topics))
+
+
 class Cursors:
     """Makes the ``kafkahub-cursor`` of deliveries; belongs to the dispatcher's thread.
+
+    seal  see SealOf; asked where a grant hides something
 
     What differs between the deliveries of a lane within a second is one offset and one time, so
     the rest of the token is made once for each lane and second.
     """
 
-    def __init__(self, cluster: str, standings: Callable[[], Standings]) -> None:
+    def __init__(self, cluster: str, standings: Callable[[], Standings], seal: SealOf) -> None:
         self._cluster = tag(cluster)
         self._standings = standings
+        self._seal_of = seal
 
     @property
     def standings(self) -> Standings:
@@ -84,8 +114,10 @@ class Cursors:
         """
         standings, lane = self._standings(), delivery.lane
         if lane is None:
-            topics = standings.of(delivery.form.subscription)
-            return (cursor.encode(Cursor(self._cluster, 0, topics)) or "") if topics else ""
+            live = delivery.form.subscription
+            topics = standings.of(live)
+            write = self._seal_of(live.partner) if _seals(live) else cursor.encode
+            return (write(Cursor(self._cluster, 0, topics)) or "") if topics else ""
         if lane.standings is not standings:
             lane.standings = standings
             lane.prepared = self._prepare(lane, standings)
@@ -94,12 +126,19 @@ class Cursors:
         time_ms = delivery.record.timestamp_ms if delivery.record is not None else None
         return lane.prepared.token(time_ms or 0, lane.resume_after(delivery)) or ""
 
-    def _prepare(self, lane: Lane, standings: Standings) -> Prepared | None:
+    def _prepare(self, lane: Lane, standings: Standings) -> "Prepared | PreparedSealed | None":
         subscription, partition = lane.form.subscription, lane.partition
         if partition.number not in standings.floors.get(partition.topic, {}):
             return None
         made = Cursor(self._cluster, 0, standings.of(subscription))
+        if _seals(subscription):
+            seal = self._seal_of(subscription.partner)
+            return PreparedSealed(made, tag(partition.topic), partition.number, seal)
         return Prepared(made, tag(partition.topic), partition.number)
+
+
+def _seals(live: LiveSubscription) -> bool:
+    return any(grant.seals for grant in live.grants.values())
 
 
 class StandingsKeeper:

@@ -117,7 +117,9 @@ class Process:
         return Services(
             front=front,
             topics=topics,
-            publishing=Publishing(front, gateway.writer, once, topics.hides),
+            publishing=Publishing(
+                front, gateway.writer, once, hides=topics.hides, seals=topics.seals
+            ),
             subscribing=Subscribing(parts, grouped.serve, bounded.serve),
             pulling=pulling,
             messages=Messages(parts),

@@ -30,18 +30,17 @@ from kafkahub.errors import (
 )
 from kafkahub.kafka.faults import UnknownTopic
 from subscriptions import cursor as codec
+from subscriptions import sealing
 from subscriptions.access import authorize
 from subscriptions.cursor import Cursor
 from subscriptions.filters.closures import compile_filter
 from subscriptions.filters.syntax import parse
 from subscriptions.grants import Grant, Principal
 from subscriptions.live import Snapshot
-from subscriptions.sealing import Sealer
 
 MAX_TOPICS = 20
 UNCHECKED_S = 300.0
 """How long streams go on while nobody can tell whether their rights still stand."""
-MONTHS = 12
 
 log = structlog.get_logger()
 
@@ -131,7 +130,7 @@ class Streams:
             tokens=tokens,
             seat=seat,
             place=place,
-            before=_before(wanted.cursor, found.gaps, hides=spec.style.hides_place),
+            before=_before(wanted.cursor, found.gaps, hides=spec.seals),
             gaps=found.gaps,
             on_gap_fail=wanted.on_gap_fail,
         )
@@ -150,14 +149,15 @@ class Streams:
             start=wanted.start,
             given=given,
             is_sealed=is_sealed,
-            hides=spec.style.hides_place,
+            hides=spec.seals,
         )
         try:
             found = await finder.find()
         except UnknownTopic as error:
             raise Unavailable(f"Kafka does not have the topic {error} yet.") from None
-        seal = self._sealer(principal).seal if spec.style.hides_place else None
-        key = f"{principal.partner}:{_month()}" if seal else ""
+        now = clock.now()
+        seal = sealing.sealer(self._ring, principal.partner, now).seal if spec.seals else None
+        key = f"{principal.partner}:{sealing.month_of(now)}" if seal else ""
         return Looked(spec, Tokens(found.cluster, found.tags, seal, key), found)
 
     def authorize(self, principal: Principal, topics: Sequence[str]) -> tuple[Grant, ...]:
@@ -273,11 +273,8 @@ class Streams:
         if text.lstrip().startswith("["):
             return codec.read_array(text), False
         if codec.raw(text).startswith(codec.SEALED):
-            return self._sealer(principal).open(text), True
+            return sealing.sealer(self._ring, principal.partner, clock.now()).open(text), True
         return codec.decode(text), False
-
-    def _sealer(self, principal: Principal) -> Sealer:
-        return Sealer(self._ring, principal.partner, _month())
 
 
 def _before(given: str | None, gaps: Sequence[Gap], *, hides: bool) -> str:
@@ -289,8 +286,3 @@ def _before(given: str | None, gaps: Sequence[Gap], *, hides: bool) -> str:
 
 def _spelled(value: object) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
-
-
-def _month() -> int:
-    now = clock.now()
-    return (now.year - 1970) * MONTHS + now.month - 1

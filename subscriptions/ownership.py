@@ -166,6 +166,31 @@ def _example(topic: Topic, own: Sequence[GrantRow]) -> object:
     return example
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What may be told of places and keys in the topics that a partner may read now.
+
+    placed  topics whose partitions and offsets are shown
+    plain   topics whose cursors are in the open; those of any other are sealed
+    hashed  topics whose keys are hidden
+    """
+
+    placed: frozenset[str]
+    plain: frozenset[str]
+    hashed: frozenset[str]
+
+
+def telling_of(partner: str) -> Telling:
+    """Return what may be told a partner, whichever key asks."""
+    rows = list(GrantRow.objects.alive().filter(partner_id=partner, action=GrantRow.Action.READ))
+    placed = frozenset(row.topic_id for row in rows if not row.is_filtered)
+    return Telling(
+        placed=placed,
+        plain=placed - {row.topic_id for row in rows if row.is_masked},
+        hashed=frozenset(row.topic_id for row in rows if not row.key_visible),
+    )
+
+
 def readable_names(partner: str) -> frozenset[str]:
     """Return the topics that a partner may read now, whichever key asks."""
     alive = GrantRow.objects.alive().filter(partner_id=partner, action=GrantRow.Action.READ)

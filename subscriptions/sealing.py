@@ -5,11 +5,14 @@
 One key a partner and month, so that random nonces stay far from their limit.
 """
 
+from datetime import datetime
+
 from kafkahub import crypto
 from kafkahub.crypto import KeyRing, SealBroken
 from subscriptions.cursor import SEALED, TOKEN_MAX, Cursor, body, raw, read_body, refused, written
 
 HEAD_BYTES = 4
+MONTHS = 12
 PAD_BYTES = 64
 PURPOSE = "kafkahub cursor"
 
@@ -53,6 +56,16 @@ class Sealer:
 
     def _key(self, kid: str, month: int) -> bytes:
         return crypto.digest(self._ring.keys[kid], f"{PURPOSE}|{self._partner}|{month}".encode())
+
+
+def sealer(ring: KeyRing, partner: str, now: datetime) -> Sealer:
+    """Return what seals and opens the cursors of a partner now."""
+    return Sealer(ring, partner, month_of(now))
+
+
+def month_of(now: datetime) -> int:
+    """Return the months since January 1970, by which cursors are sealed."""
+    return (now.year - 1970) * MONTHS + now.month - 1
 
 
 def key_id(kid: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.http import HttpResponse
 from rest_framework.request import Request
@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from delivery import actions, lines, ownership
 from delivery.actions import Place
 from delivery.api import filters
-from delivery.cursors import cursor_of
+from delivery.cursors import shown_with
 from delivery.lines import Line
 from delivery.reread import Remade
 from delivery.serializers import DeliveryOut
@@ -110,7 +110,7 @@ class Deliveries(PartnerView):
         return found
 
     def _shown(self, found: list[Line]) -> list[Mapping[str, object]]:
-        context = _context(self.partner)
+        context = shown_with(self.partner)
         return [DeliveryOut(line, context=context).data for line in found]
 
 
@@ -128,7 +128,7 @@ class OneDelivery(PartnerView):
     }
 
     def get(self, _: Request, delivery: str) -> HttpResponse:
-        shown = DeliveryOut(self.line(delivery), context=_context(self.partner)).data
+        shown = DeliveryOut(self.line(delivery), context=shown_with(self.partner)).data
         return self.single(shown, filters.version_of(shown))
 
     def line(self, webhook_id: str) -> Line:
@@ -171,7 +171,7 @@ class ResendDelivery(PartnerView):
         elif remade is not None:
             place, subscription = place_of(line), self._subscription(line)
             actions.send_delivered_again(self.actor, subscription, place, remade)
-        shown = DeliveryOut(find_line(self, line.id), context=_context(self.partner)).data
+        shown = DeliveryOut(find_line(self, line.id), context=shown_with(self.partner)).data
         place_shown = self.django_request.path.removesuffix("/resend")
         return answers.json(shown, 202, {"Location": place_shown})
 
@@ -210,8 +210,3 @@ def place_of(line: Line) -> Place:
 def _all_kept() -> tuple[datetime, datetime]:
     now = clock.now()
     return now - timedelta(days=config.load().attempts_kept_days + 1), now + timedelta(minutes=1)
-
-
-def _context(partner: str) -> dict[str, Any]:
-    """Return what a delivery is shown with; every living grant is unfiltered so far."""
-    return {"cursor_of": cursor_of, "unfiltered": owners.readable_names(partner)}

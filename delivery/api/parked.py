@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from delivery import actions, ownership
 from delivery.actions import Place
 from delivery.api import filters
-from delivery.cursors import cursor_of
+from delivery.cursors import shown_with
 from delivery.models import ParkedDelivery
 from delivery.reread import Remade
 from delivery.serializers import (
@@ -51,7 +51,6 @@ PARKED = {
     "cursor": None,
     "expires_at": "2026-12-23T04:19:00.456Z",
 }
-CONTEXT: Mapping[str, Any] = {"cursor_of": cursor_of}
 REASON = parameters.text("reason", "Why it is given up, 3 to 200 characters.", longest=MAX_REASON)
 LISTED_STATES = ("scheduled", "sending", "dead")
 
@@ -82,7 +81,8 @@ class ParkedRows(PartnerView):
         rows = narrowed(ownership.parked_of(self.principal), self.arguments.values)
         order = ("-first_failed_at", "-id")
         found, next_cursor = pages.take(rows, self.page(self.partner), order=order)
-        return self.listed([ParkedOut(row, context=CONTEXT).data for row in found], next_cursor)
+        context = shown_with(self.partner)
+        return self.listed([ParkedOut(row, context=context).data for row in found], next_cursor)
 
 
 class OneParked(PartnerView):
@@ -108,7 +108,7 @@ class OneParked(PartnerView):
     }
 
     def get(self, _: Request, parked: str) -> HttpResponse:
-        shown = _shown(ownership.get_parked(self.principal, parked))
+        shown = _shown(self.partner, ownership.get_parked(self.principal, parked))
         return self.single(shown, filters.version_of(shown))
 
     def delete(self, _: Request, parked: str) -> HttpResponse:
@@ -122,7 +122,7 @@ class OneParked(PartnerView):
 
     def _discard(self, parked: str, reason: str) -> HttpResponse:
         locked = ownership.get_parked(self.principal, parked, lock=True)
-        self.require_match(filters.version_of(_shown(locked)))
+        self.require_match(filters.version_of(_shown(self.partner, locked)))
         actions.discard(self.actor, locked, reason)
         return HttpResponse(status=204)
 
@@ -198,7 +198,7 @@ class RedriveParked(PartnerView):
     def _redrive(self, row: ParkedDelivery, remade: Remade | None) -> HttpResponse:
         actions.send_again(self.actor, row, remade, verb=Verb.PARKED_REDRIVEN)
         now = ownership.get_parked(self.principal, row.pk)
-        return answers.json(RedrivenOut(now, context=CONTEXT).data)
+        return answers.json(RedrivenOut(now, context=shown_with(self.partner)).data)
 
 
 class DiscardParked(PartnerView):
@@ -251,8 +251,8 @@ def narrowed(
     return rows
 
 
-def _shown(row: ParkedDelivery) -> Mapping[str, object]:
-    return ParkedOut(row, context=CONTEXT).data
+def _shown(partner: str, row: ParkedDelivery) -> Mapping[str, object]:
+    return ParkedOut(row, context=shown_with(partner)).data
 
 
 def _payload(row_id: str, body: bytes, headers: Mapping[str, str]) -> dict[str, object]:

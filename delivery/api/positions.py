@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from delivery import lag
-from delivery.cursors import cluster_tag
+from delivery.cursors import CursorWriter, cluster_tag
 from delivery.serializers import PositionOut
 from kafkahub.drf import answers
 from kafkahub.drf.operations import Operation
@@ -56,13 +56,19 @@ def ends_now(topic: str) -> Mapping[int, tuple[int, int]]:
 
 
 def position_of(row: Subscription, ends: lag.Ends) -> dict[str, object]:
-    """Return where a subscription stands, and how far that is from the ends."""
+    """Return where a subscription stands, and how far that is from the ends.
+
+    Lanes are shown where no grant hides records: their offsets would count them.
+    """
     found = lag.standings(row, ends)
-    lags = [lane.lag_records for lane in found]
+    telling = ownership.telling_of(row.partner_id)
+    lags = [lane.lag_records if lane.topic in telling.placed else None for lane in found]
     known = [behind for behind in lags if behind is not None]
     cluster = cluster_tag()
+    at = None if cluster is None else lag.cursor_of(found, cluster)
+    writer = CursorWriter(row.partner_id, telling.plain)
     return {
-        "lanes": found,
+        "lanes": [lane for lane in found if lane.topic in telling.placed],
         "lag_records": sum(known) if len(known) == len(lags) else None,
-        "cursor": None if cluster is None else lag.cursor_of(found, cluster),
+        "cursor": None if at is None else writer.write(at, row.topics),
     }

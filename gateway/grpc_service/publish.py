@@ -22,18 +22,25 @@ DOOR = "grpc"
 MAX_OUTSTANDING = 64
 """Batches of a PublishStream without their answer; then no more is read."""
 
-Hides = Callable[[Principal, str], bool]
-"""Given a principal and a topic, returns whether it may not know offsets of it."""
+Judge = Callable[[Principal, str], bool]
+"""Says something of the grants that a principal has on a topic."""
 
 
 class Publishing:
-    """Writes records. Lives on the event loop."""
+    """Writes records. Lives on the event loop.
 
-    def __init__(self, front: Front, writer: Writer, once: Once, hides: Hides) -> None:
+    hides  whether the principal may not know partitions and offsets of the topic
+    seals  whether its cursors must not be in the open
+    """
+
+    def __init__(
+        self, front: Front, writer: Writer, once: Once, *, hides: Judge, seals: Judge
+    ) -> None:
         self._front = front
         self._writer = writer
         self._once = once
         self._hides = hides
+        self._seals = seals
 
     async def publish(self, call: Call[pb.PublishRequest]) -> pb.PublishResponse:
         """Write one batch. Raises HubError for what is wrong with it as a whole."""
@@ -108,7 +115,9 @@ class Publishing:
             call, cost(requests=1, bytes_in=size, records_in=len(entries), topic=asked.topic)
         )
         results, is_replayed = await self._write(call.principal, asked, entries)
-        cursors = await self._writer.cursors(asked.topic, results)
+        cursors: Sequence[str | None] = [None] * len(results)
+        if not self._seals(call.principal, asked.topic):
+            cursors = await self._writer.cursors(asked.topic, results)
         hides = self._hides(call.principal, asked.topic)
         return pb.PublishResponse(
             results=[
@@ -149,7 +158,7 @@ def _result(
         )
     stamp = result.timestamp_ms
     written = pb.Written(
-        partition=result.partition,
+        partition=-1 if hides else result.partition,
         offset=-1 if hides else result.offset,
         timestamp=None if stamp is None else timestamp(stamp),
         cursor=cursor or "",

@@ -13,6 +13,7 @@ from kafkahub.limits.policies import ONE_REQUEST
 from subscriptions.access import authorize
 from subscriptions.grants import Action, Grant, Principal
 from subscriptions.live import Snapshot
+from subscriptions.ownership import ACTIONS
 
 
 class Topics:
@@ -32,9 +33,16 @@ class Topics:
         return pb.ListTopicsResponse(topics=[one for one in found if one is not None])
 
     def hides(self, principal: Principal, topic: str) -> bool:
-        """Return whether the principal may not know offsets of a topic."""
-        grant = self._grant(principal, topic, "read")
-        return grant is not None and grant.is_filtered
+        """Return whether the principal may not know partitions and offsets of a topic."""
+        return any(grant.is_filtered for grant in self._grants(principal, topic))
+
+    def seals(self, principal: Principal, topic: str) -> bool:
+        """Return whether cursors of a topic must not be in the open."""
+        return any(grant.seals for grant in self._grants(principal, topic))
+
+    def _grants(self, principal: Principal, topic: str) -> list[Grant]:
+        grants = [self._grant(principal, topic, action) for action in ACTIONS]
+        return [grant for grant in grants if grant is not None]
 
     async def _topic(self, principal: Principal, name: str) -> pb.Topic | None:
         read = self._grant(principal, name, "read")

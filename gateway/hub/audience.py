@@ -41,6 +41,11 @@ class Spec:
     every: bool
     test: Test | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def seals(self) -> bool:
+        """Whether cursors are sealed: a grant hides records or parts of them."""
+        return any(grant.seals for grant in self.grants)
+
 
 def shown(record: Record, spec: Spec, view: View | None, now_ms: int) -> Record | None:
     """Return what the audience sees of a record, None for nothing.

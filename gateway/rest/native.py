@@ -18,6 +18,7 @@ from gateway.rest.v2 import (
     hides_offset,
     idempotency_key,
     replayed,
+    seals_cursor,
 )
 from kafkahub.errors import (
     ActionNotGranted,
@@ -129,7 +130,7 @@ async def _written(
     count_usage(call.who, live.name, results, len(body))
     hides = hides_offset(parts, call.who, live.name)
     cursors: Sequence[str | None] = [None] * len(results)
-    if not hides:
+    if not seals_cursor(parts, call.who, live.name):
         cursors = await parts.writer.cursors(live.name, results)
     shown = [_hidden(one) for one in results] if hides else results
     return _report(parts, call, shown, batch.report(shown, ids, cursors), told)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
@@ -16,11 +15,10 @@ from gateway.rest.parts import Parts
 from gateway.starts import Found
 from kafkahub import clock
 from kafkahub.kafka.record import Record
+from subscriptions import sealing
 from subscriptions.grants import Grant
 from subscriptions.live import LiveTopic
-from subscriptions.sealing import Sealer
 
-MONTHS: Final = 12
 _encode = msgspec.json.encode
 
 
@@ -47,7 +45,8 @@ class Pages:
         self.hides = grant.is_filtered
         self._found = found
         partner = call.who.partner
-        seal = Sealer(parts.ring, partner, month()).seal if self.hides else None
+        sealer = sealing.sealer(parts.ring, partner, clock.now())
+        seal = sealer.seal if grant.seals else None
         self._tokens = Tokens(found.cluster, found.tags, seal, "")
 
     def token(self, after: Mapping[Part, int], records: Sequence[Record]) -> str:
@@ -117,9 +116,3 @@ def body_of(
         "lag_seconds": lag[1],
     }
     return b'{"records":[%b],%b' % (b",".join(written), _encode(rest)[1:]), JSON_TYPE
-
-
-def month() -> int:
-    """Return the months since January 1970, by which cursors are sealed."""
-    now = clock.now()
-    return (now.year - 1970) * MONTHS + now.month - 1

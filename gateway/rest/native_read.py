@@ -11,7 +11,7 @@ from gateway.hub.reads import Haul, size_of
 from gateway.rest.call import Call, Gone, Reply
 from gateway.rest.native import NO_STORE
 from gateway.rest.native_asked import MAX_ANSWER, Asked, asked_of
-from gateway.rest.native_pages import Page, Pages, body_of, month
+from gateway.rest.native_pages import Page, Pages, body_of
 from gateway.rest.parts import DOOR, Parts, granted, now_ms
 from gateway.rest.waiting import Peer, watched
 from gateway.starts import Finder, Found
@@ -21,13 +21,12 @@ from kafkahub.kafka.envelope import Undecodable
 from kafkahub.kafka.record import Record
 from kafkahub.limits import policies
 from subscriptions import cursor as codec
-from subscriptions import usage
+from subscriptions import sealing, usage
 from subscriptions.access import authorize_and_project
 from subscriptions.cursor import Cursor
 from subscriptions.filters.closures import Test
 from subscriptions.grants import Grant
 from subscriptions.live import LiveTopic
-from subscriptions.sealing import Sealer
 
 LOOK_S: Final = 5.0
 """Longest time that a read looks for a record its filter shows, when there is no ``wait``."""
@@ -70,7 +69,7 @@ async def _found(parts: Parts, call: Call, topic: str, grant: Grant, asked: Aske
         start=asked.start,
         given=given,
         is_sealed=is_sealed,
-        hides=grant.is_filtered,
+        hides=grant.seals,
     )
     return await finder.find()
 
@@ -81,7 +80,7 @@ def _read_cursor(
     if text.lstrip().startswith("["):
         return codec.read_array(text), False
     if codec.raw(text).startswith(codec.SEALED):
-        return Sealer(parts.ring, call.who.partner, month()).open(text), True
+        return sealing.sealer(parts.ring, call.who.partner, clock.now()).open(text), True
     return codec.decode(text), False
 
 

@@ -6,12 +6,12 @@ import msgspec
 
 from gateway import confluent, envelopes, receipts
 from gateway.rest.call import Call, Headers, Reply
-from gateway.rest.parts import DOOR, Parts, any_grant, charge, granted, visible
+from gateway.rest.parts import ACTIONS, DOOR, Parts, any_grant, charge, granted, visible
 from kafkahub.errors import Invalid, NotFound, TopicNotFound, Unavailable
 from kafkahub.kafka.record import Refused, Result, Written
 from kafkahub.limits import policies
 from subscriptions import usage
-from subscriptions.grants import Principal
+from subscriptions.grants import Grant, Principal
 from subscriptions.live import LiveTopic
 from subscriptions.receipts import Key, key_of
 
@@ -192,10 +192,18 @@ def count_usage(principal: Principal, name: str, results: Sequence[Result], size
 
 def hides_offset(parts: Parts, principal: Principal, name: str) -> bool:
     """Return whether offsets of written records are kept from the partner."""
+    return any(grant.is_filtered for grant in _grants(parts, principal, name))
+
+
+def seals_cursor(parts: Parts, principal: Principal, name: str) -> bool:
+    """Return whether cursors of written records must not be in the open."""
+    return any(grant.seals for grant in _grants(parts, principal, name))
+
+
+def _grants(parts: Parts, principal: Principal, name: str) -> list[Grant]:
     grants = parts.snapshot().grants
-    read = grants.get((principal.partner, name, "read"))
-    write = grants.get((principal.partner, name, "write"))
-    return (read is not None and read.is_filtered) or (write is not None and write.is_filtered)
+    found = [grants.get((principal.partner, name, action)) for action in ACTIONS]
+    return [grant for grant in found if grant is not None]
 
 
 def is_strict(call: Call) -> bool:

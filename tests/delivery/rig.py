@@ -14,9 +14,11 @@ from delivery.positions import Claim, LaneRow
 from delivery.request import Request
 from delivery.standings import Cursors, Standings
 from delivery.window import Turns, Window
+from kafkahub.crypto import KeyRing
 from kafkahub.egress.curl import Answer
 from kafkahub.kafka.record import Record
 from subscriptions.live import LiveSubscription
+from subscriptions.sealing import Sealer
 from tests.delivery import makers
 
 OWNER = UUID(int=7)
@@ -67,7 +69,9 @@ class Rig:
             Outside(commit=self.batches.append, drop=self._drop, gone=self.gone.append),
             turns=self.turns,
             outcomes=outcomes,
-            cursors=Cursors("cluster", lambda: self.standings),
+            cursors=Cursors(
+                "cluster", lambda: self.standings, lambda partner: sealer(partner).seal
+            ),
             seed=1,
         )
         self.change()
@@ -176,6 +180,11 @@ class Rig:
 
     def window(self, live: str = "sub_1") -> Window:
         return self.board.window(self.lives[live])
+
+
+def sealer(partner: str) -> Sealer:
+    """Return what seals and opens the cursors of a partner."""
+    return Sealer(KeyRing("k1", {"k1": bytes(range(32))}), partner, 682)
 
 
 def record(offset: int, number: int = 0) -> Record:
