@@ -108,10 +108,14 @@ def form(
     base_url: str,
 ) -> LaneForm:
     """Return what the deliveries of a lane share."""
+    grant = subscription.grants.get(topic.name)
+    hides = grant is not None and grant.is_filtered
     shape = envelope.Shape(
         # The tables allow these words only.
         format=cast("envelope.Format", subscription.format),
-        include=subscription.include,
+        include=tuple(
+            name for name in subscription.include if not (hides and name in envelope.PLACES)
+        ),
         topic_format=cast("envelope.TopicFormat", topic.format),
         content_type=topic.content_type,
         source=f"{base_url}/topics/{topic.name}",

@@ -34,6 +34,7 @@ from subscriptions import sealing
 from subscriptions.access import authorize
 from subscriptions.cursor import Cursor
 from subscriptions.filters.closures import compile_filter
+from subscriptions.filters.places import refuse_places
 from subscriptions.filters.syntax import parse
 from subscriptions.grants import Grant, Principal
 from subscriptions.live import Snapshot
@@ -187,7 +188,10 @@ class Streams:
         grants = self._grants(principal, topics, snapshot)
         hides = any(grant.is_filtered for grant in grants)
         is_filtered = wanted.filter is not None and wanted.filter != {}
-        test = compile_filter(parse(wanted.filter)) if is_filtered else None
+        parsed = parse(wanted.filter) if is_filtered else None
+        if parsed is not None and hides:
+            refuse_places(parsed)
+        test = None if parsed is None else compile_filter(parsed)
         return Spec(
             topics=topics,
             grants=grants,

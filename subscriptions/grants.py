@@ -8,6 +8,7 @@ from kafkahub.limits.policies import STANDARD, Limits
 from subscriptions.projection import Projection
 
 Action = Literal["read", "write"]
+ACTIONS: tuple[Action, Action] = ("read", "write")
 PrincipalKind = Literal["key", "client", "subject", "member", "operator", "system"]
 """``client``: of our own OAuth server; ``subject``: whom a registered issuer vouches for;
 ``member``: a person in the portal, who looks after live and test alike."""

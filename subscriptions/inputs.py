@@ -8,10 +8,10 @@ from kafkahub import clock
 from kafkahub.drf.fields import ListOf, Whole, parse_moment
 from kafkahub.errors import Fault, Invalid
 from subscriptions import cors, headers
-from subscriptions.cursor import Cursor, decode
+from subscriptions.cursor import SEALED, decode, raw
 from subscriptions.filters.syntax import parse
 from subscriptions.models.topics import TOPIC_NAME
-from subscriptions.starts import At, Earliest, FirstFailure, Latest, Offsets, Since, Start
+from subscriptions.starts import At, Earliest, FirstFailure, Latest, Offsets, Since, Start, Unopened
 
 MAX_SCHEDULE_S = 30 * 86_400
 INCLUDES = ("id", "record", "topic", "key", "headers", "position")
@@ -100,7 +100,7 @@ def as_start(value: object) -> Start:
         case {"time": str(text), **rest} if not rest:
             return Since(_start_time(text))
         case {"cursor": str(token), **rest} if not rest:
-            return At(_start_cursor(token), token)
+            return _start_cursor(token)
         case {"offsets": dict(of), **rest} if not rest and of:
             return Offsets({as_topic(topic): _start_offsets(topic, at) for topic, at in of.items()})
         case "first_failure":
@@ -124,9 +124,11 @@ def _start_offsets(topic: str, value: object) -> dict[int, int]:
     return found
 
 
-def _start_cursor(token: str) -> Cursor:
+def _start_cursor(token: str) -> Start:
     try:
-        return decode(token)
+        if raw(token).startswith(SEALED):
+            return Unopened(token)
+        return At(decode(token), token)
     except Invalid as error:
         # The form puts the member's name before the place.
         raise wrong("invalid_cursor", error.detail, "/cursor") from None

@@ -14,7 +14,7 @@ from kafkahub import clock, ids
 from kafkahub.errors import ActionNotGranted, NotFound
 from subscriptions import grant_rows
 from subscriptions.access import authorize
-from subscriptions.grants import Action, Grant, Grants, Principal
+from subscriptions.grants import ACTIONS, Action, Grant, Grants, Principal
 from subscriptions.models import (
     ApiKey,
     AuditEvent,
@@ -34,7 +34,6 @@ from subscriptions.models import Grant as GrantRow
 from subscriptions.models.members import InvitationQuerySet
 from subscriptions.models.tickets import StreamTicketQuerySet
 
-ACTIONS: tuple[Action, ...] = ("read", "write")
 Row = TypeVar("Row", bound=models.Model)
 
 

@@ -42,6 +42,13 @@ class At:
 
 
 @dataclass(frozen=True, slots=True)
+class Unopened:
+    """From a position that came sealed; ``api.places`` makes an ``At`` of it."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Offsets:
     """From these offsets, by topic and partition; the others stay where they are."""
 
@@ -53,7 +60,7 @@ class FirstFailure:
     """From the first record that failed since the last success."""
 
 
-Start = Latest | Earliest | Since | At | Offsets | FirstFailure
+Start = Latest | Earliest | Since | At | Unopened | Offsets | FirstFailure
 
 BEFORE_MS = 60_000
 """How much earlier than its time a position begins that is of another log: copies, no hole."""
@@ -68,7 +75,7 @@ def as_json(start: Start) -> object:
             return "earliest"
         case Since(moment):
             return {"time": clock.rfc3339(moment)}
-        case At(_, token):
+        case At(_, token) | Unopened(token):
             return {"cursor": token}
         case Offsets(of):
             named = {
@@ -173,6 +180,8 @@ def _offsets(start: Start, topic: str, admin: Admin, at: str) -> Mapping[int, in
             return admin.offsets_at(topic, int(moment.timestamp() * 1000))
         case At(cursor):
             return _offsets_at(cursor, topic, admin)
+        case Unopened():
+            raise TypeError("a sealed cursor is opened before it is looked up")
         case Offsets(of):
             return _named(of.get(topic, {}), topic, admin.watermarks(topic), at)
         case FirstFailure():

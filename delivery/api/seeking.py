@@ -14,7 +14,7 @@ from kafkahub.drf.operations import Operation
 from kafkahub.errors import Conflict
 from subscriptions import ownership, starts
 from subscriptions.api.base import PartnerView
-from subscriptions.api.places import check_offsets
+from subscriptions.api.places import check_offsets, opened
 from subscriptions.models import Subscription
 
 
@@ -35,7 +35,7 @@ class SeekSubscription(PartnerView):
 
     def post(self, _: Request, subscription: str) -> HttpResponse:
         row = ownership.get_subscription(self.partner, subscription)
-        to = self.values()["to"]
+        to = opened(self.values()["to"], self.partner, row.topics, "/to")
         if row.mode != Subscription.Mode.WEBHOOK:
             raise Conflict("Only a subscription of records has a place to be moved to.")
         check_offsets(self.principal, to, row.topics, "/to")

@@ -1,7 +1,7 @@
 """``ListTopics``: what the caller may read or write."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from gateway.grpc_service.front import Call, Front
@@ -11,9 +11,8 @@ from kafkahub.errors import Forbidden, NotFound, Unavailable
 from kafkahub.kafka.faults import UnknownTopic
 from kafkahub.limits.policies import ONE_REQUEST
 from subscriptions.access import authorize
-from subscriptions.grants import Action, Grant, Principal
+from subscriptions.grants import ACTIONS, Action, Grant, Principal
 from subscriptions.live import Snapshot
-from subscriptions.ownership import ACTIONS
 
 
 class Topics:
@@ -40,7 +39,7 @@ class Topics:
         """Return whether cursors of a topic must not be in the open."""
         return any(grant.seals for grant in self._grants(principal, topic))
 
-    def _grants(self, principal: Principal, topic: str) -> list[Grant]:
+    def _grants(self, principal: Principal, topic: str) -> Sequence[Grant]:
         grants = [self._grant(principal, topic, action) for action in ACTIONS]
         return [grant for grant in grants if grant is not None]
 

@@ -13,6 +13,7 @@ from gateway.starts import Earliest, Start
 from kafkahub import strictjson
 from kafkahub.errors import Fault, Invalid, NotAcceptable
 from subscriptions.filters.closures import Test, compile_filter
+from subscriptions.filters.places import refuse_places
 from subscriptions.filters.syntax import parse
 
 PARAMETERS: Final = frozenset(
@@ -47,8 +48,11 @@ class Asked:
     kind: str
 
 
-def asked_of(call: Call) -> Asked:
-    """Return what a request asks for. Raises Invalid and NotAcceptable."""
+def asked_of(call: Call, *, hides: bool) -> Asked:
+    """Return what a request asks for; ``hides``: the grant shows no places.
+
+    Raises Invalid and NotAcceptable.
+    """
     check_names(call, PARAMETERS)
     query = call.query
     if len([name for name in STARTS if name in query]) > 1:
@@ -65,7 +69,7 @@ def asked_of(call: Call) -> Asked:
             _within(query, "max_bytes", 1_048_576, 1_024, MAX_ANSWER),
         ),
         wait_s=_seconds(query.get("wait", "0")),
-        test=_filter(query.get("filter")),
+        test=_filter(query.get("filter"), hides=hides),
         fails_on_gap=query.get("on_gap") == "fail",
         kind=_kind(call.header(b"accept")),
     )
@@ -96,7 +100,7 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _filter(text: str | None) -> Test | None:
+def _filter(text: str | None, *, hides: bool) -> Test | None:
     if text is None:
         return None
     raw = text.encode()
@@ -107,7 +111,12 @@ def _filter(text: str | None) -> Test | None:
         value = strictjson.loads(raw)
     except Invalid as error:
         raise Invalid(error.faults, code="invalid_filter") from None
-    return None if value == {} else compile_filter(parse(value))
+    if value == {}:
+        return None
+    parsed = parse(value)
+    if hides:
+        refuse_places(parsed)
+    return compile_filter(parsed)
 
 
 def _wrong(name: str, text: str) -> Invalid:

@@ -45,7 +45,7 @@ async def read(parts: Parts, call: Call, topic: str) -> Reply:
     live = parts.snapshot().topics[topic]
     if call.query.get("cursor") == codec.FINAL_TOKEN:
         return Reply(204, headers=[NO_STORE])
-    asked = asked_of(call)
+    asked = asked_of(call, hides=grant.is_filtered)
     found = await _found(parts, call, topic, grant, asked)
     async with parts.waiting.place(call.who.partner), watched(call) as peer:
         page = await _read(parts, found, Right(grant, live), asked, peer)

@@ -25,7 +25,7 @@ from kafkahub.limits.policies import Cost
 from subscriptions.access import authorize
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.authentication import apart, chain, verifiers
-from subscriptions.grants import Action, Grant, Principal
+from subscriptions.grants import ACTIONS, Action, Grant, Principal
 from subscriptions.live import LiveTopic, Snapshot
 
 P = ParamSpec("P")
@@ -191,9 +191,6 @@ def any_grant(parts: Parts, principal: Principal, topic: str) -> LiveTopic:
             continue
         return parts.snapshot().topics[topic]
     raise TopicNotFound
-
-
-ACTIONS: Final[tuple[Action, Action]] = ("read", "write")
 
 
 def actor_of(call: Call, principal: Principal) -> Actor:

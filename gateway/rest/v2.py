@@ -6,12 +6,12 @@ import msgspec
 
 from gateway import confluent, envelopes, receipts
 from gateway.rest.call import Call, Headers, Reply
-from gateway.rest.parts import ACTIONS, DOOR, Parts, any_grant, charge, granted, visible
+from gateway.rest.parts import DOOR, Parts, any_grant, charge, granted, visible
 from kafkahub.errors import Invalid, NotFound, TopicNotFound, Unavailable
 from kafkahub.kafka.record import Refused, Result, Written
 from kafkahub.limits import policies
 from subscriptions import usage
-from subscriptions.grants import Grant, Principal
+from subscriptions.grants import ACTIONS, Grant, Principal
 from subscriptions.live import LiveTopic
 from subscriptions.receipts import Key, key_of
 

@@ -9,10 +9,11 @@ import msgspec
 from gateway import confluent
 from gateway.confluent import Refusal
 from gateway.rest.call import Call, Reply
-from gateway.rest.parts import ACTIONS, Parts, any_grant, granted, visible
+from gateway.rest.parts import Parts, any_grant, granted, visible
 from gateway.rest.v2 import checked_partition, partitions_of, refuse_filtered
 from gateway.topology import DEFAULT_CONFIGS
 from kafkahub.errors import Forbidden, NotFound
+from subscriptions.grants import ACTIONS
 
 Fields = Mapping[str, object]
 

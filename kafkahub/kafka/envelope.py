@@ -23,6 +23,8 @@ TopicFormat = Literal["json", "string", "binary"]
 INCLUDES = ("id", "record", "topic", "key", "headers", "position")
 """What may be added to an envelope, in the order it stands there."""
 
+PLACES = frozenset({"position"})
+"""Those of them that a grant which hides records does not show."""
 JSON = "application/json"
 CLOUDEVENTS = f"{cloudevents.STRUCTURED}; charset=utf-8"
 RESERVED_TYPES = "kafkahub."

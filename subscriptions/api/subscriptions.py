@@ -14,9 +14,9 @@ from kafkahub.drf.parameters import Arguments
 from kafkahub.errors import Fault, NotFound
 from subscriptions import ownership, starts
 from subscriptions.actions import subscriptions as actions
+from subscriptions.api import places
 from subscriptions.api.base import PartnerView
 from subscriptions.api.kinds import check_kind
-from subscriptions.api.places import check_offsets
 from subscriptions.audit import Actor
 from subscriptions.inputs import wrong
 from subscriptions.models import Endpoint, Subscription
@@ -102,7 +102,11 @@ class Subscriptions(PartnerView):
         _check_combination(values["format"], values["include"])
         endpoint = self._endpoint(values.pop("endpoint"))
         self._check_topics(values["topics"])
-        check_offsets(self.principal, values["start"], values["topics"], "/start")
+        telling = ownership.telling_of(self.partner)
+        places.check_shown(telling, values["topics"], values["include"], values["filter"])
+        places.check_offsets(self.principal, values["start"], values["topics"], "/start")
+        start = places.opened(values["start"], self.partner, values["topics"], "/start")
+        values["start"] = start
         fixed = starts.begin(values["start"], values["topics"], starts.process_admin())
         return self.commit(lambda: self._create(endpoint, values, fixed))
 
@@ -117,7 +121,8 @@ class Subscriptions(PartnerView):
         row = ownership.get_subscription(self.partner, made.id)
         granted = ownership.readable_names(self.partner)
         place = f"{self.django_request.path}/{row.id}"
-        data = _shown(row, granted, {"offsets": _by_topic(fixed)})
+        offsets = places.by_topic(fixed, ownership.telling_of(self.partner))
+        data = _shown(row, granted, {"offsets": offsets})
         return self.single(data, row.version, 201, {"Location": place})
 
     def _endpoint(self, endpoint: str) -> Endpoint:
@@ -129,13 +134,13 @@ class Subscriptions(PartnerView):
     def _check_topics(self, topics: Collection[str]) -> None:
         """Raise NotFound alike for topics that are unknown, ungranted or of the other mode."""
         seen = ownership.topics_of(self.principal)
-        places = [
+        unseen = [
             f"/topics/{index}"
             for index, name in enumerate(topics)
             if name not in seen or "read" not in seen[name].actions
         ]
-        if places:
-            raise _missing(*places)
+        if unseen:
+            raise _missing(*unseen)
 
 
 class OneSubscription(PartnerView):
@@ -180,6 +185,9 @@ class OneSubscription(PartnerView):
         values = _with_retry(self.values(merged={"filter": seen.filter}))
         check_kind(seen.mode, values, is_new=False)
         _check_combination(values.get("format", seen.format), values.get("include", seen.include))
+        telling = ownership.telling_of(self.partner)
+        include, filter_ = values.get("include", ()), values.get("filter", {})
+        places.check_shown(telling, seen.topics, include, filter_)
         values.pop("filter_language", None)
         return self.commit(lambda: self._update(seen, values))
 
@@ -264,18 +272,11 @@ def _shown(
     return SubscriptionOut(row, context={"granted": granted, "position": position}).data
 
 
-def _by_topic(fixed: Starts) -> dict[str, dict[str, int]]:
-    offsets: dict[str, dict[str, int]] = {}
-    for (topic, partition), offset in sorted(fixed.items()):
-        offsets.setdefault(topic, {})[str(partition)] = offset
-    return offsets
-
-
-def _missing(*places: str) -> NotFound:
+def _missing(*pointers: str) -> NotFound:
     """Return the refusal of names in a body; it says where, and repeats no name."""
     error = NotFound()
     text = "There is nothing of this name that this credential may see."
-    error.faults = tuple(Fault(place, "not_found", text) for place in places)
+    error.faults = tuple(Fault(place, "not_found", text) for place in pointers)
     return error
 
 

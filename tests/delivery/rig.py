@@ -69,9 +69,7 @@ class Rig:
             Outside(commit=self.batches.append, drop=self._drop, gone=self.gone.append),
             turns=self.turns,
             outcomes=outcomes,
-            cursors=Cursors(
-                "cluster", lambda: self.standings, lambda partner: sealer(partner).seal
-            ),
+            cursors=Cursors("cluster", lambda: self.standings, lambda who: sealer(who).seal),
             seed=1,
         )
         self.change()
