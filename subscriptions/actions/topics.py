@@ -1,5 +1,6 @@
 """Everything that is done to exposed topics and to grants on them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.db import transaction
@@ -52,18 +53,32 @@ def create_grant(
     topic: Topic,
     action: Grant.Action = Grant.Action.READ,
     valid_until: datetime | None = None,
+    **rules: object,
 ) -> Grant:
-    """Let a partner read or write a topic; raise Conflict when it may already."""
+    """Let a partner read or write a topic; raise Conflict when it may already.
+
+    rules  columns that ``grant_rules`` tells of, sound ones; absent: everything is shown
+    """
     with transaction.atomic():
         lock(partner)
         if Grant.objects.filter(partner=partner, topic=topic, action=action).exists():
             raise Conflict("There is such a grant already.")
         grant = Grant.objects.create(
-            partner=partner, topic=topic, action=action, valid_until=valid_until
+            partner=partner, topic=topic, action=action, valid_until=valid_until, **rules
         )
-        shown = {"topic": (None, topic.pk), "action": (None, action)}
+        given = {"topic": topic.pk, "action": action, **rules}
+        shown = {name: (None, value) for name, value in given.items() if value not in (None, {})}
         audit.append(actor, Verb.GRANT_CREATED, grant, shown)
     return grant
+
+
+def update_grant(actor: Actor, grant: Grant, values: Mapping[str, object]) -> Grant:
+    """Change what a grant shows, or its end; in force everywhere within 5 s."""
+    with transaction.atomic():
+        row = lock(grant)
+        if changes := apply(row, values):
+            audit.append(actor, Verb.GRANT_UPDATED, row, changes)
+    return row
 
 
 def withdraw_grant(actor: Actor, grant: Grant, reason: str = "") -> None:

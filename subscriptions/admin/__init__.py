@@ -3,6 +3,7 @@
 from subscriptions.admin import (
     clients,
     endpoints,
+    grants,
     issuers,
     issues,
     keys,
@@ -20,6 +21,7 @@ from subscriptions.admin import (
 __all__ = [
     "clients",
     "endpoints",
+    "grants",
     "issuers",
     "issues",
     "keys",

@@ -56,6 +56,10 @@ LOOKS = {
     "rejected": STOPPED,
     "blocked": STOPPED,
     "gone": STOPPED,
+    "whole": WELL,
+    "part": RETRYING,
+    "hidden": PAUSED,
+    "undecodable": STOPPED,
 }
 """Looks by word; a word without one is shown as waiting."""
 

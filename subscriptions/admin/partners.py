@@ -9,11 +9,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
-from kafkahub import clock
 from kafkahub.errors import Invalid
 from subscriptions import cors
 from subscriptions.actions import partners as verbs
-from subscriptions.actions.topics import create_grant, withdraw_grant
 from subscriptions.admin.base import AnyForm, VersionedAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, links
 from subscriptions.admin.pages import Question, ask_then
@@ -142,38 +140,3 @@ class PartnerAdmin(VersionedAdmin[Partner]):
     def resume(self, request: HttpRequest, queryset: QuerySet[Partner]) -> None:
         actor = actor_of(request)
         run_each(request, queryset, lambda one: verbs.resume_partner(actor, one), "resumed")
-
-
-@admin.register(Grant)
-class GrantAdmin(VersionedAdmin[Grant]):
-    """A partner sees no topic without a grant."""
-
-    updated = Verb.GRANT_UPDATED
-    is_deletable = True
-    list_display = ("partner", "topic", "action", "state", "valid_until", "created_at")
-    list_display_links = ("partner", "topic")
-    list_filter = ("action",)
-    list_select_related = ("partner", "topic")
-    search_fields = ("partner__name", "topic__name", "id")
-    autocomplete_fields = ("partner", "topic")
-    readonly_fields = ("id", "created_at", "updated_at")
-    fields = ("partner", "topic", "action", "valid_until", "id", "created_at", "updated_at")
-
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: Grant | None = None
-    ) -> tuple[str, ...]:
-        fixed = () if obj is None else ("partner", "topic", "action")
-        return (*fixed, *self.readonly_fields)
-
-    @admin.display(description="state")
-    def state(self, grant: Grant) -> SafeString:
-        if grant.valid_until is not None and grant.valid_until <= clock.now():
-            return badge("expired")
-        return badge("active")
-
-    def create(self, actor: Actor, obj: Grant, form: AnyForm) -> Grant:
-        action = Grant.Action(obj.action)
-        return create_grant(actor, obj.partner, obj.topic, action, obj.valid_until)
-
-    def delete_model(self, request: HttpRequest, obj: Grant) -> None:
-        withdraw_grant(actor_of(request), obj)
