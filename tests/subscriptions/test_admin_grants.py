@@ -79,7 +79,7 @@ def test_an_edit_changes_what_differs_and_raises_the_version(olga: Client, acme:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("row_filter", '{\n  "value": {"$regex": "x"}\n}', "Line 2, column 23"),
+        ("row_filter", '{\n  "value": {"$regex": "x"}\n}', "Line 2, column 13"),
         ("row_filter", '{"value": 1', "Line 1, column 12"),
         ("row_filter", "[]", "a filter is an object"),
         ("key_rule", '{"regex": "x"}', "One of"),
