@@ -1,5 +1,13 @@
 """Addresses of this app's pages, below ``/portal/<partner>/``."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from delivery.portal import deliveries, trying, usage
+
+urlpatterns = [
+    path("deliveries", deliveries.Deliveries.as_view()),
+    path("deliveries/<str:delivery>", deliveries.Delivery.as_view()),
+    path("deliveries/<str:delivery>/attempts", deliveries.DeliveryAttempts.as_view()),
+    path("endpoints/<str:endpoint>/test", trying.TestRecord.as_view()),
+    path("usage", usage.Usage.as_view()),
+]
