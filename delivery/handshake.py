@@ -87,7 +87,7 @@ def ask_consent(endpoint: LiveEndpoint, callback: str, rate_per_s: float | None)
         f"webhook-request-callback: {base}{CONSENT_PATH}{callback}",
         f"webhook-request-rate: {rate}",
     )
-    answer, found = _exchange(endpoint, "OPTIONS", headers, b"")
+    answer, found = transmit(endpoint, "OPTIONS", headers, b"")
     if answer.outcome is not None:
         return Shown(False, answer, f"The endpoint could not be reached: {answer.outcome}.")
     if found.get("webhook-allowed-origin", "").lower() not in {ANY_RATE, origin.lower()}:
@@ -110,7 +110,7 @@ def post(
     headers = signed(endpoint, content, unix_s=clock.unix_seconds())
     if headers is None:
         return unsent("secret_unreadable")
-    return _exchange(endpoint, "POST", headers, content, timeout_ms).answer
+    return transmit(endpoint, "POST", headers, content, timeout_ms).answer
 
 
 def signed(endpoint: LiveEndpoint, content: bytes, *, unix_s: int) -> tuple[str, ...] | None:
@@ -134,14 +134,14 @@ def signed(endpoint: LiveEndpoint, content: bytes, *, unix_s: int) -> tuple[str,
     return tuple(lines)
 
 
-def _exchange(
+def transmit(
     endpoint: LiveEndpoint,
     method: str,
     headers: tuple[str, ...],
     content: bytes,
     timeout_ms: int = TIMEOUT_MS,
 ) -> Exchange:
-    """Send as a delivery would be sent: headers of the endpoint's own, its login, its TLS."""
+    """Return what came of one request, sent as a delivery is: own headers, login, TLS."""
     target = _target(endpoint.url)
     if target is None:
         return Exchange(unsent("address_denied"), {})

@@ -4,6 +4,7 @@ from django.urls import path
 
 from delivery.api import (
     attempts,
+    checking,
     deliveries,
     parked,
     positions,
@@ -14,6 +15,8 @@ from delivery.api import (
 )
 
 urlpatterns = [
+    path("endpoint-checks", checking.CheckUrl.as_view()),
+    path("endpoints/<str:endpoint>/check-receiver", checking.CheckReceiver.as_view()),
     path("deliveries", deliveries.Deliveries.as_view()),
     path("deliveries/<str:delivery>", deliveries.OneDelivery.as_view()),
     path("deliveries/<str:delivery>/resend", deliveries.ResendDelivery.as_view()),

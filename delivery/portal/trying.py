@@ -7,6 +7,37 @@ from subscriptions.portal.base import PortalPage
 from subscriptions.portal.door import Refused
 
 
+class CheckAddress(PortalPage):
+    """The steps to an address that is typed; nothing is saved."""
+
+    template = "parts/checks.html"
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            found = self.door.post("/endpoint-checks", {"url": request.POST.get("url", "")})
+        except Refused as refused:
+            if not refused.is_about_input:
+                raise
+            texts = [fault["message"] for fault in refused.faults]
+            return self.show(text=" ".join(texts) or str(refused))
+        return self.show(checks=found["checks"])
+
+
+class CheckReceiver(PortalPage):
+    """Whether the receiver takes what is good and refuses what is forged."""
+
+    template = "parts/receiver.html"
+
+    def post(self, _: HttpRequest, endpoint: str) -> HttpResponse:
+        try:
+            found = self.door.post(f"/endpoints/{endpoint}/check-receiver")
+        except Refused as refused:
+            if not refused.is_about_input:
+                raise
+            return self.show(text=str(refused))
+        return self.show(found=found)
+
+
 class TestRecord(PortalPage):
     """Sends one test record, and shows what came of it."""
 

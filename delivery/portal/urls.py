@@ -8,6 +8,8 @@ urlpatterns = [
     path("deliveries", deliveries.Deliveries.as_view()),
     path("deliveries/<str:delivery>", deliveries.Delivery.as_view()),
     path("deliveries/<str:delivery>/attempts", deliveries.DeliveryAttempts.as_view()),
+    path("check-address", trying.CheckAddress.as_view()),
+    path("endpoints/<str:endpoint>/receiver", trying.CheckReceiver.as_view()),
     path("endpoints/<str:endpoint>/test", trying.TestRecord.as_view()),
     path("usage", usage.Usage.as_view()),
 ]

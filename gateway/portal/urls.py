@@ -1,5 +1,11 @@
 """Addresses of this app's pages, below ``/portal/<partner>/``."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from gateway.portal import console
+
+urlpatterns = [
+    path("console", console.Console.as_view()),
+    path("console/ticket", console.Ticket.as_view()),
+    path("console/snippets", console.Snippets.as_view()),
+]

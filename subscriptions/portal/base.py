@@ -16,7 +16,7 @@ from kafkahub import clock
 from subscriptions.authentication import member as members
 from subscriptions.grants import Principal
 from subscriptions.models import Member, Partner
-from subscriptions.portal.door import NOT_FOUND, UNAVAILABLE, Door, Refused
+from subscriptions.portal.door import FORBIDDEN, NOT_FOUND, UNAVAILABLE, Door, Refused
 
 SECTIONS = (
     ("start", "Start"),
@@ -34,7 +34,6 @@ SECTIONS = (
 )
 """Address and name of each part, in the order of the side bar."""
 SESSION_LEFT = timedelta(hours=12)
-FORBIDDEN = 403
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from subscriptions.api.base import MEMBER
 from subscriptions.grants import Principal
 
 BASE = "/api/v1"
-REFUSED, NOT_FOUND, UNAVAILABLE = 400, 404, 503
+REFUSED, FORBIDDEN, NOT_FOUND, UNAVAILABLE = 400, 403, 404, 503
 HANDED_ON = ("REMOTE_ADDR", "SERVER_NAME", "SERVER_PORT", "kafkahub.request_id", "wsgi.url_scheme")
 
 
@@ -44,7 +44,7 @@ class Refused(Exception):
     @property
     def is_about_input(self) -> bool:
         """Whether the page can show it beside what was typed."""
-        return self.status not in {NOT_FOUND, UNAVAILABLE}
+        return self.status not in {FORBIDDEN, NOT_FOUND, UNAVAILABLE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ class OneSubscription(PortalPage):
 
     def post(self, request: HttpRequest, subscription: str) -> HttpResponse:
         wanted, path = request.POST.get("do", ""), f"/subscriptions/{subscription}"
+        self.door.get(path)  # one that is not there has no buttons
         try:
             if wanted == "delete":
                 self.door.delete(path, discard_parked="true" if "discard" in request.POST else "")
