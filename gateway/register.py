@@ -104,8 +104,8 @@ class Register:
         while True:
             ids = frozenset(each.id for each in self._hub.connections)
             is_due = time.monotonic() - last_s >= streams.PUBLISH_S
-            if is_due or (ids != known and len(ids) <= FEW):
-                await self._put_up(await self._rows())
+            is_changed = ids != known and len(ids) <= FEW
+            if (is_due or is_changed) and await self._put_up(await self._rows()):
                 last_s, known = time.monotonic(), ids
             await asyncio.sleep(CHANGED_S)
 
@@ -118,13 +118,16 @@ class Register:
                 await asyncio.sleep(0)
         return rows
 
-    async def _put_up(self, rows: Sequence[OpenStream]) -> None:
+    async def _put_up(self, rows: Sequence[OpenStream]) -> bool:
+        """Tell what is open; False where Redis is away, and others believe the list before."""
         streams.here.process, streams.here.rows = self.process, rows
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._executor, streams.publish, self.process, rows)
         except BoardAway as error:
             log.warning("register.board_away", reason=str(error))
+            return False
+        return True
 
     async def _look(self) -> None:
         """End streams whose ticket is over, and those that another process's have taken over."""

@@ -5,15 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import MakeTopic
-from tests.streams.reading import allow_many, wait_granted
 from tests.streams.web import Stage, Web, running, staged
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """Yield a web process; tests may restart it, but leave it running."""
     folder = tmp_path_factory.mktemp("web")
-    settings = {"stream_drain": "2", "stream_heartbeat": "5", "stream_write_deadline": "3"}
+    settings = {"stream_drain": "1", "stream_heartbeat": "5", "stream_write_deadline": "3"}
     with running(folder, **settings) as process:
         yield process
 
@@ -22,6 +21,4 @@ def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
 def stage(server: Web, topic: MakeTopic) -> Iterator[Stage]:
     """Yield a topic of its own on that process, and alice, who may read it."""
     with staged(server, topic) as made:
-        allow_many(made)
-        wait_granted(made, made.topic)
         yield made

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse  # noqa: TID251 - a test asks a server of ours
 from typing import Any, Self
 
-from subscriptions.models import Partner, Plan
-from tests.streams.web import Stage, Web, wait_for
+from tests.streams.web import Stage, Web
 
 DEADLINE_S = 30.0
 
@@ -118,27 +117,6 @@ def reading(stage: Stage, query: str = "", **headers: str) -> Reading:
     assert first is not None
     assert first.event == "heartbeat"
     return opened
-
-
-def allow_many(stage: Stage) -> None:
-    """Let alice open as many streams as a test likes; all tests come from one address."""
-    many = {"open-streams": {"burst": 100_000}}
-    wide = {"per_s": 1_000_000, "burst": 1_000_000}
-    requests = {"requests": wide, "records-out": wide}
-    rules = {"key": many | requests, "partner": many, "address": many}
-    plan = Plan.objects.create(name=stage.topic, rules=rules)
-    Partner.objects.filter(pk=stage.alice.partner.pk).update(plan=plan)
-
-
-def wait_granted(stage: Stage, topics: str) -> None:
-    """Return once the process knows that alice may read these topics."""
-    key = {"authorization": f"Bearer {stage.alice.key}"}
-
-    def status() -> int:
-        with Reading(stage.web, f"/streams/{topics}", key, method="HEAD") as asked:
-            return asked.answer.status
-
-    wait_for(lambda: status() == 200, status)
 
 
 def numbers(records: list[Any]) -> list[int]:

@@ -12,11 +12,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from kafkahub import clock
 from subscriptions.models import Partner, StreamTicket
 from tests import factories
-from tests.conftest import MakeTopic
 from tests.e2e.conftest import ARGUMENTS, CHROMIUM
 from tests.e2e.watched import Watched
 from tests.streams.pages import WATCH, shop
-from tests.streams.web import Stage, Web, running, staged
+from tests.streams.web import Stage
 
 pytestmark = [
     pytest.mark.browser,
@@ -27,20 +26,6 @@ pytestmark = [
 SECONDS = 1_000  # of Playwright's deadlines, in ms
 ALL = 1_000
 """Records of a run that is restarted in its middle."""
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """Yield the web process of all tests here, with short drains."""
-    folder = tmp_path_factory.mktemp("web")
-    with running(folder, stream_drain="1", stream_heartbeat="5") as process:
-        yield process
-
-
-@pytest.fixture
-def play(web: Web, topic: MakeTopic) -> Iterator[Stage]:
-    with staged(web, topic) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +52,10 @@ def tabs(chromium: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def page(tabs: BrowserContext, play: Stage, shop_port: int) -> Page:
+def page(tabs: BrowserContext, stage: Stage, shop_port: int) -> Page:
     """Return an empty page of an origin that the partner allows."""
     origin = f"http://127.0.0.1:{shop_port}"
-    Partner.objects.filter(pk=play.alice.partner.pk).update(allowed_origins=[origin])
+    Partner.objects.filter(pk=stage.alice.partner.pk).update(allowed_origins=[origin])
     opened = tabs.new_page()
     opened.goto(f"{origin}/")
     return opened
@@ -93,12 +78,12 @@ def wait_for_records(page: Page, count: int, name: str = "seen") -> None:
     )
 
 
-def keep_writing(play: Stage, until: int) -> threading.Thread:
+def keep_writing(stage: Stage, until: int) -> threading.Thread:
     """Write on in the background, some records at a time."""
 
     def write() -> None:
-        while play.written < until:
-            play.write(10)
+        while stage.written < until:
+            stage.write(10)
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -106,13 +91,13 @@ def keep_writing(play: Stage, until: int) -> threading.Thread:
 
 
 def test_records_arrive_live_in_a_page_of_an_allowed_origin_without_a_preflight(
-    play: Stage, page: Page
+    stage: Stage, page: Page
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method))
 
-    watch(page, play.web.url + play.path())
-    play.write(3)
+    watch(page, stage.web.url + stage.path())
+    stage.write(3)
     wait_for_records(page, 3)
 
     assert seen(page, "records") == [0, 1, 2]
@@ -120,14 +105,14 @@ def test_records_arrive_live_in_a_page_of_an_allowed_origin_without_a_preflight(
     assert asked == ["GET"]
 
 
-def test_a_deployment_mid_stream_loses_and_doubles_nothing(play: Stage, page: Page) -> None:
-    watch(page, play.web.url + play.path())
-    play.write(300)
+def test_a_deployment_mid_stream_loses_and_doubles_nothing(stage: Stage, page: Page) -> None:
+    watch(page, stage.web.url + stage.path())
+    stage.write(300)
     wait_for_records(page, 300)
-    writing = keep_writing(play, until=ALL)
+    writing = keep_writing(stage, until=ALL)
 
-    play.web.stop()
-    play.web.start()
+    stage.web.stop()
+    stage.web.start()
     writing.join()
     wait_for_records(page, ALL)
 
@@ -136,15 +121,15 @@ def test_a_deployment_mid_stream_loses_and_doubles_nothing(play: Stage, page: Pa
     assert "closed" not in seen(page, "states")
 
 
-def test_a_lost_machine_loses_no_record(play: Stage, page: Page) -> None:
-    watch(page, play.web.url + play.path())
-    play.write(300)
+def test_a_lost_machine_loses_no_record(stage: Stage, page: Page) -> None:
+    watch(page, stage.web.url + stage.path())
+    stage.write(300)
     wait_for_records(page, 300)
-    writing = keep_writing(play, until=ALL)
+    writing = keep_writing(stage, until=ALL)
 
-    play.web.kill()
+    stage.web.kill()
     writing.join()
-    play.web.start()
+    stage.web.start()
     wait_for_records(page, ALL)
 
     # Records of a batch whose end was cut off come again; the order of the first ones is right.
@@ -153,11 +138,11 @@ def test_a_lost_machine_loses_no_record(play: Stage, page: Page) -> None:
     assert "closed" not in seen(page, "states")
 
 
-def test_an_idle_stream_moves_its_id_by_heartbeats(play: Stage, page: Page) -> None:
+def test_an_idle_stream_moves_its_id_by_heartbeats(stage: Stage, page: Page) -> None:
     query = urlencode({"filter": '{"value":{"n":-1}}'})
-    watch(page, f"{play.web.url}{play.path()}&{query}")
+    watch(page, f"{stage.web.url}{stage.path()}&{query}")
 
-    play.write(20)
+    stage.write(20)
     page.wait_for_function("seen.beats.length > 1", timeout=20 * SECONDS)
 
     first, second = seen(page, "ids")[:2]
@@ -166,11 +151,11 @@ def test_an_idle_stream_moves_its_id_by_heartbeats(play: Stage, page: Page) -> N
 
 
 def test_kafka_away_keeps_a_browsers_stream_alive_where_a_plain_503_would_kill_it(
-    play: Stage, page: Page, shop_port: int
+    stage: Stage, page: Page, shop_port: int
 ) -> None:
-    url = play.web.url + play.path()
+    url = stage.web.url + stage.path()
 
-    with play.web.changed(kafka_bootstrap="127.0.0.1:1"):
+    with stage.web.changed(kafka_bootstrap="127.0.0.1:1"):
         page.evaluate(f"(url) => ({WATCH})(url)", url)
         page.wait_for_function("seen.closings.length > 0", timeout=30 * SECONDS)
         page.wait_for_function("seen.states.at(-1) === 'connecting'", timeout=30 * SECONDS)
@@ -183,9 +168,9 @@ def test_kafka_away_keeps_a_browsers_stream_alive_where_a_plain_503_would_kill_i
     assert hard == 503
 
 
-def test_a_page_that_comes_while_nobody_is_known_yet_comes_again(play: Stage, page: Page) -> None:
-    with play.web.changed(database_url="postgresql://nobody@127.0.0.1:1/none"):
-        page.evaluate(f"(url) => ({WATCH})(url)", play.web.url + play.path())
+def test_a_page_that_comes_while_nobody_is_known_yet_comes_again(stage: Stage, page: Page) -> None:
+    with stage.web.changed(database_url="postgresql://nobody@127.0.0.1:1/none"):
+        page.evaluate(f"(url) => ({WATCH})(url)", stage.web.url + stage.path())
         page.wait_for_function("seen.closings.length > 0", timeout=30 * SECONDS)
 
         assert seen(page, "closings")[0]["reason"] == "unavailable"
@@ -193,35 +178,35 @@ def test_a_page_that_comes_while_nobody_is_known_yet_comes_again(play: Stage, pa
 
 
 def test_a_stream_that_opens_while_the_server_drains_lives_on(
-    play: Stage, page: Page, tabs: BrowserContext
+    stage: Stage, page: Page, tabs: BrowserContext
 ) -> None:
     other = tabs.new_page()
     other.goto(page.url)
-    with play.web.changed(stream_drain="8"):
-        watch(page, play.web.url + play.path())
-        stopping = threading.Thread(target=play.web.stop)
+    with stage.web.changed(stream_drain="8"):
+        watch(page, stage.web.url + stage.path())
+        stopping = threading.Thread(target=stage.web.stop)
 
         stopping.start()
         page.wait_for_function("seen.closings.length > 0", timeout=30 * SECONDS)
-        other.evaluate(f"(url) => ({WATCH})(url)", play.web.url + play.path())
+        other.evaluate(f"(url) => ({WATCH})(url)", stage.web.url + stage.path())
         other.wait_for_function("seen.states.length > 0", timeout=30 * SECONDS)
         stopping.join()
     other.wait_for_function("seen.beats.length > 0", timeout=60 * SECONDS)
-    play.write(1)
+    stage.write(1)
     wait_for_records(other, 1)
 
     assert "closed" not in seen(other, "states")
 
 
-def test_204_stops_a_browser(play: Stage, page: Page) -> None:
-    watch(page, play.web.url + play.path())
+def test_204_stops_a_browser(stage: Stage, page: Page) -> None:
+    watch(page, stage.web.url + stage.path())
     stream = seen(page, "beats")[0]["stream"]
 
-    play.close(stream)
+    stage.close(stream)
     page.wait_for_function("seen.closings.length > 0", timeout=10 * SECONDS)
     final_id = seen(page, "ids")[-1]
     # The browser would ask in 60 s; the same request now gets the same answer.
-    again = f"{play.web.url}{play.path()}&{urlencode({'last_event_id': final_id})}"
+    again = f"{stage.web.url}{stage.path()}&{urlencode({'last_event_id': final_id})}"
     page.evaluate(f"(url) => ({WATCH})(url)", again)
     page.wait_for_function("seen.states.includes('closed')", timeout=30 * SECONDS)
 
@@ -229,13 +214,13 @@ def test_204_stops_a_browser(play: Stage, page: Page) -> None:
     assert seen(page, "beats") == []
 
 
-def test_a_revoked_ticket_ends_its_stream_within_seconds(play: Stage, page: Page) -> None:
-    row, text = factories.ticket(play.alice, topics=(play.topic,))
-    watch(page, f"{play.web.url}/streams/{play.topic}?ticket={text}")
+def test_a_revoked_ticket_ends_its_stream_within_seconds(stage: Stage, page: Page) -> None:
+    row, text = factories.ticket(stage.alice, topics=(stage.topic,))
+    watch(page, f"{stage.web.url}/streams/{stage.topic}?ticket={text}")
 
-    assert play.alice.delete(f"/stream-tickets/{row.pk}").status_code == 204
+    assert stage.alice.delete(f"/stream-tickets/{row.pk}").status_code == 204
     page.wait_for_function("seen.closings.length > 0", timeout=5 * SECONDS)
-    play.write(1)
+    stage.write(1)
 
     told = seen(page, "closings")[0]
     assert (told["reason"], told["action"]) == ("revoked", "stop")
@@ -243,45 +228,45 @@ def test_a_revoked_ticket_ends_its_stream_within_seconds(play: Stage, page: Page
 
 
 def test_one_ticket_opens_again_and_again_once_it_was_opened_in_time(
-    play: Stage, page: Page
+    stage: Stage, page: Page
 ) -> None:
-    row, text = factories.ticket(play.alice, topics=(play.topic,))
-    watch(page, f"{play.web.url}/streams/{play.topic}?ticket={text}")
+    row, text = factories.ticket(stage.alice, topics=(stage.topic,))
+    watch(page, f"{stage.web.url}/streams/{stage.topic}?ticket={text}")
     late = clock.now() - timedelta(seconds=1)
     StreamTicket.objects.filter(pk=row.pk).update(open_before=late)
 
     for round_number in range(3):
         opened = [beat["stream"] for beat in seen(page, "beats") if "stream" in beat]
-        play.close(opened[-1], "reconnect")
+        stage.close(opened[-1], "reconnect")
         page.wait_for_function(
             f"seen.beats.filter((beat) => beat.stream).length > {len(opened)}",
             timeout=20 * SECONDS,
         )
-        play.write(2)
+        stage.write(2)
         wait_for_records(page, 2 * (round_number + 1))
 
     assert seen(page, "records") == list(range(6))
 
 
 def test_one_stream_too_many_takes_the_place_of_the_oldest(
-    play: Stage, page: Page, tabs: BrowserContext
+    stage: Stage, page: Page, tabs: BrowserContext
 ) -> None:
-    _, text = factories.ticket(play.alice, topics=(play.topic,), max_connections=1)
-    url = f"{play.web.url}/streams/{play.topic}?ticket={text}"
+    _, text = factories.ticket(stage.alice, topics=(stage.topic,), max_connections=1)
+    url = f"{stage.web.url}/streams/{stage.topic}?ticket={text}"
     watch(page, url)
     newer = tabs.new_page()
     newer.goto(page.url)
 
     watch(newer, url)
     page.wait_for_function("seen.closings.length > 0", timeout=10 * SECONDS)
-    play.write(1)
+    stage.write(1)
     wait_for_records(newer, 1)
 
     assert seen(page, "closings")[0]["reason"] == "taken_over"
     assert seen(page, "records") == []
 
 
-def exchange(page: Page, play: Stage, text: str) -> int | str:
+def exchange(page: Page, stage: Stage, text: str) -> int | str:
     """Exchange a ticket for a cookie from within the page; return the status, or the failure."""
     status: int | str = page.evaluate(
         """async ([url, ticket]) => {
@@ -289,22 +274,22 @@ def exchange(page: Page, play: Stage, text: str) -> int | str:
           const options = { method: "POST", headers, credentials: "include" };
           return fetch(url, options).then((answer) => answer.status, (error) => error.name);
         }""",
-        [f"{play.web.url}/api/v1/stream-tickets/cookie", text],
+        [f"{stage.web.url}/api/v1/stream-tickets/cookie", text],
     )
     return status
 
 
-def test_a_cookie_opens_its_own_topic_set_and_nothing_else(play: Stage, page: Page) -> None:
+def test_a_cookie_opens_its_own_topic_set_and_nothing_else(stage: Stage, page: Page) -> None:
     origin = page.url.rstrip("/")
-    factories.grant(play.alice.partner, "other")
-    _, text = factories.ticket(play.alice, topics=(play.topic,), origin=origin)
+    factories.grant(stage.alice.partner, "other")
+    _, text = factories.ticket(stage.alice, topics=(stage.topic,), origin=origin)
 
-    status = exchange(page, play, text)
-    watch(page, f"{play.web.url}/streams/{play.topic}", withCredentials=True)
-    play.write(1)
+    status = exchange(page, stage, text)
+    watch(page, f"{stage.web.url}/streams/{stage.topic}", withCredentials=True)
+    stage.write(1)
     wait_for_records(page, 1)
     page.evaluate(
-        f"(url) => ({WATCH})(url, {{ withCredentials: true }})", f"{play.web.url}/streams/other"
+        f"(url) => ({WATCH})(url, {{ withCredentials: true }})", f"{stage.web.url}/streams/other"
     )
     page.wait_for_function("seen.states.includes('closed')", timeout=30 * SECONDS)
 
@@ -314,20 +299,20 @@ def test_a_cookie_opens_its_own_topic_set_and_nothing_else(play: Stage, page: Pa
 
 @pytest.mark.usefixtures("page")
 def test_pages_of_other_origins_get_nothing_and_cannot_read_why(
-    play: Stage, tabs: BrowserContext, shop_port: int
+    stage: Stage, tabs: BrowserContext, shop_port: int
 ) -> None:
     foreign = tabs.new_page()
     foreign.goto(f"http://localhost:{shop_port}/")
-    url = play.web.url + play.path()
+    url = stage.web.url + stage.path()
 
     fetched = foreign.evaluate("(url) => fetch(url).then(() => 'read', (e) => e.name)", url)
     foreign.evaluate(f"(url) => ({WATCH})(url)", url)
     foreign.wait_for_function("seen.states.includes('closed')", timeout=30 * SECONDS)
-    _, text = factories.ticket(play.alice, topics=(play.topic,))
+    _, text = factories.ticket(stage.alice, topics=(stage.topic,))
 
     assert fetched == "TypeError"
     assert seen(foreign, "beats") == []
-    assert exchange(foreign, play, text) == "TypeError"
+    assert exchange(foreign, stage, text) == "TypeError"
 
 
 HELPER = """
@@ -348,24 +333,24 @@ async ([base, topic, tickets, options]) => {
 """
 
 
-def help_open(page: Page, play: Stage, tickets: list[str], **options: object) -> None:
-    page.evaluate(HELPER, [play.web.url, play.topic, tickets, options])
+def help_open(page: Page, stage: Stage, tickets: list[str], **options: object) -> None:
+    page.evaluate(HELPER, [stage.web.url, stage.topic, tickets, options])
 
 
 def test_the_helper_fetches_a_new_ticket_and_goes_on_without_a_hole(
-    play: Stage, page: Page
+    stage: Stage, page: Page
 ) -> None:
-    row, first = factories.ticket(play.alice, topics=(play.topic,))
-    _, second = factories.ticket(play.alice, topics=(play.topic,))
-    help_open(page, play, [first, second])
+    row, first = factories.ticket(stage.alice, topics=(stage.topic,))
+    _, second = factories.ticket(stage.alice, topics=(stage.topic,))
+    help_open(page, stage, [first, second])
     page.wait_for_function("told.states.includes('live')", timeout=20 * SECONDS)
-    play.write(5)
+    stage.write(5)
     wait_for_records(page, 5, "told")
 
-    play.web.stop()
+    stage.web.stop()
     StreamTicket.objects.filter(pk=row.pk).update(expires_at=clock.now())
-    play.write(5)
-    play.web.start()
+    stage.write(5)
+    stage.web.start()
     wait_for_records(page, 10, "told")
 
     assert page.evaluate("told.records") == list(range(10))
@@ -373,21 +358,21 @@ def test_the_helper_fetches_a_new_ticket_and_goes_on_without_a_hole(
 
 
 def test_tabs_share_one_connection_which_moves_when_its_tab_is_closed(
-    play: Stage, tabs: BrowserContext, page: Page
+    stage: Stage, tabs: BrowserContext, page: Page
 ) -> None:
-    texts = [factories.ticket(play.alice, topics=(play.topic,))[1] for _ in range(2)]
+    texts = [factories.ticket(stage.alice, topics=(stage.topic,))[1] for _ in range(2)]
     follower = tabs.new_page()
     follower.goto(page.url)
-    help_open(page, play, [texts[0]], share=True)
+    help_open(page, stage, [texts[0]], share=True)
     page.wait_for_function("told.states.includes('live')", timeout=20 * SECONDS)
-    help_open(follower, play, [texts[1]], share=True)
-    play.write(5)
+    help_open(follower, stage, [texts[1]], share=True)
+    stage.write(5)
     wait_for_records(page, 5, "told")
     wait_for_records(follower, 5, "told")
     shared = follower.evaluate("told.asked")
 
     page.close()
-    play.write(5)
+    stage.write(5)
     wait_for_records(follower, 10, "told")
 
     assert shared == 0
@@ -395,15 +380,15 @@ def test_tabs_share_one_connection_which_moves_when_its_tab_is_closed(
 
 
 def test_the_live_page_shows_records_and_breaks_no_rule_of_ours(
-    play: Stage, tabs: BrowserContext
+    stage: Stage, tabs: BrowserContext
 ) -> None:
-    watched = Watched(tabs.new_page(), play.web.url)
+    watched = Watched(tabs.new_page(), stage.web.url)
     page = watched.open("/docs/streams/live")
 
-    page.get_by_label("Stream address").fill(play.web.url + play.path())
+    page.get_by_label("Stream address").fill(stage.web.url + stage.path())
     page.get_by_role("button", name="Open").click()
     page.get_by_text("State: live").wait_for(timeout=20 * SECONDS)
-    play.write(2)
+    stage.write(2)
     page.get_by_text("2 records").wait_for(timeout=20 * SECONDS)
     page.get_by_role("button", name="Close").click()
     page.get_by_text("State: closed").wait_for()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeTopic
-from tests.streams.web import DEADLINE_S, Stage, Web, running, staged, wait_for
+from tests.streams.web import DEADLINE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 
@@ -17,19 +16,6 @@ HERE = Path(__file__).parent
 ALL = 1_000
 FIRST = 300
 """Records that are read before the deployment; the others are written during it."""
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """Yield the web process of all tests here, with short drains."""
-    with running(tmp_path_factory.mktemp("web"), stream_drain="1") as process:
-        yield process
-
-
-@pytest.fixture
-def play(web: Web, topic: MakeTopic) -> Iterator[Stage]:
-    with staged(web, topic) as made:
-        yield made
 
 
 class Client:
@@ -61,57 +47,58 @@ def client(command: list[str], folder: Path) -> Iterator[Client]:
         running.process.wait(DEADLINE_S)
 
 
-def read_through_a_deployment(play: Stage, command: list[str], folder: Path) -> list[int]:
+def read_through_a_deployment(stage: Stage, command: list[str], folder: Path) -> list[int]:
     """Return the numbers a client has read at the end, in its order."""
     with client(command, folder) as reading:
-        play.write(FIRST)
+        stage.write(FIRST)
         reading.wait_for(FIRST)
-        play.web.stop()
-        play.write(ALL - FIRST)
-        play.web.start()
+        stage.web.stop()
+        stage.write(ALL - FIRST)
+        stage.web.start()
         reading.wait_for(ALL)
         return reading.numbers()
 
 
 @pytest.mark.node
-def test_npm_eventsource(play: Stage, tmp_path: Path) -> None:
+def test_npm_eventsource(stage: Stage, tmp_path: Path) -> None:
     install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(tmp_path)]
     subprocess.run([*install, "eventsource@4"], check=True, capture_output=True, timeout=DEADLINE_S)
     script = str(HERE / "node" / "eventsource.mjs")
-    url = play.web.url + play.path()
+    url = stage.web.url + stage.path()
 
     found = read_through_a_deployment(
-        play, ["node", script, str(tmp_path), url, str(ALL)], tmp_path
+        stage, ["node", script, str(tmp_path), url, str(ALL)], tmp_path
     )
 
     assert found == list(range(ALL))
 
 
-def test_httpx_sse(play: Stage, tmp_path: Path) -> None:
-    url = play.web.url + play.path()
+def test_httpx_sse(stage: Stage, tmp_path: Path) -> None:
+    url = stage.web.url + stage.path()
 
     found = read_through_a_deployment(
-        play, [sys.executable, str(HERE / "sse_client.py"), url, str(ALL)], tmp_path
+        stage, [sys.executable, str(HERE / "sse_client.py"), url, str(ALL)], tmp_path
     )
 
     assert found == list(range(ALL))
 
 
-def test_curl(play: Stage, tmp_path: Path) -> None:
-    url = play.web.url + play.path()
+def test_curl(stage: Stage, tmp_path: Path) -> None:
+    url = stage.web.url + stage.path()
+    command = [str(HERE / "curl_client.sh"), url, str(ALL)]
 
-    found = read_through_a_deployment(play, [str(HERE / "curl_client.sh"), url, str(ALL)], tmp_path)
+    found = read_through_a_deployment(stage, command, tmp_path)
 
     assert found == list(range(ALL))
 
 
 @pytest.mark.node
-def test_the_helper_in_node(play: Stage, tmp_path: Path) -> None:
-    _, _, text = play.path().partition("ticket=")
+def test_the_helper_in_node(stage: Stage, tmp_path: Path) -> None:
+    _, _, text = stage.path().partition("ticket=")
     script = str(HERE / "node" / "numbers.mjs")
 
     found = read_through_a_deployment(
-        play, ["node", script, play.web.url, play.topic, text, str(ALL)], tmp_path
+        stage, ["node", script, stage.web.url, stage.topic, text, str(ALL)], tmp_path
     )
 
     assert found == list(range(ALL))

@@ -1,7 +1,6 @@
 """A deployment, a lost machine and a change of rights under open streams."""
 
 import threading
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
@@ -14,9 +13,8 @@ from subscriptions.actions.keys import revoke_key
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.models import Grant, Partner
 from tests import factories
-from tests.conftest import MakeTopic
-from tests.streams.reading import Reading, allow_many, numbers, reading, wait_granted
-from tests.streams.web import Stage, Web, running, staged
+from tests.streams.reading import Reading, numbers, reading
+from tests.streams.web import Stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 
@@ -66,23 +64,8 @@ class Follower:
                     return
 
 
-@pytest.fixture(scope="module")
-def own(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """Yield a web process that these tests end as they like."""
-    with running(tmp_path_factory.mktemp("own"), stream_drain="2") as process:
-        yield process
-
-
-@pytest.fixture
-def scene(own: Web, topic: MakeTopic) -> Iterator[Stage]:
-    with staged(own, topic) as made:
-        allow_many(made)
-        wait_granted(made, made.topic)
-        yield made
-
-
-def follow(scene: Stage) -> list[Follower]:
-    followers = [Follower(scene) for _ in range(CLIENTS)]
+def follow(stage: Stage) -> list[Follower]:
+    followers = [Follower(stage) for _ in range(CLIENTS)]
     for one in followers:
         one.thread.start()
     for one in followers:
@@ -90,47 +73,47 @@ def follow(scene: Stage) -> list[Follower]:
     return followers
 
 
-def finish(scene: Stage, followers: list[Follower]) -> None:
-    while scene.written < ALL:
-        scene.write(20)
+def finish(stage: Stage, followers: list[Follower]) -> None:
+    while stage.written < ALL:
+        stage.write(20)
     for one in followers:
         one.thread.join(60)
         assert not one.thread.is_alive(), one.seen[-5:]
 
 
-def test_across_a_deployment_each_record_comes_once(scene: Stage) -> None:
-    followers = follow(scene)
-    writer = threading.Thread(target=write_slowly, args=(scene,))
+def test_across_a_deployment_each_record_comes_once(stage: Stage) -> None:
+    followers = follow(stage)
+    writer = threading.Thread(target=write_slowly, args=(stage,))
     writer.start()
 
-    assert scene.web.stop() in {0, -15}
-    scene.web.start()
+    assert stage.web.stop() in {0, -15}
+    stage.web.start()
     writer.join()
 
-    finish(scene, followers)
+    finish(stage, followers)
     for one in followers:
         assert one.seen == list(range(ALL))
         assert set(one.reasons) <= {"drain"}
         assert one.reasons
 
 
-def write_slowly(scene: Stage) -> None:
+def write_slowly(stage: Stage) -> None:
     between = threading.Event()
-    while scene.written < ALL // 2:
-        scene.write(10)
+    while stage.written < ALL // 2:
+        stage.write(10)
         between.wait(0.1)
 
 
-def test_after_a_lost_machine_at_most_a_batch_comes_again(scene: Stage) -> None:
-    followers = follow(scene)
-    writer = threading.Thread(target=write_slowly, args=(scene,))
+def test_after_a_lost_machine_at_most_a_batch_comes_again(stage: Stage) -> None:
+    followers = follow(stage)
+    writer = threading.Thread(target=write_slowly, args=(stage,))
     writer.start()
 
-    scene.web.kill()
-    scene.web.start()
+    stage.web.kill()
+    stage.web.start()
     writer.join()
 
-    finish(scene, followers)
+    finish(stage, followers)
     for one in followers:
         assert sorted(set(one.seen)) == list(range(ALL))
         assert all(later > earlier for earlier, later in pairwise(one.seen))

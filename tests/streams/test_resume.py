@@ -12,7 +12,7 @@ from subscriptions.cursor import Cursor, TopicPosition, tag
 from tests import factories
 from tests.api import json_of
 from tests.conftest import MakeTopic
-from tests.streams.reading import Reading, numbers, reading, wait_granted
+from tests.streams.reading import Reading, numbers, reading
 from tests.streams.web import Stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
@@ -127,7 +127,7 @@ def test_topics_that_the_cursor_does_not_name_follow_the_url(
     factories.grant(stage.alice.partner, other)
     stage.write(3)
     stage.producer.produce(other, b'{"n":77}', b"k").result(10)
-    wait_granted(stage, other)
+    stage.web.settle()
     with reading(stage, "?from=earliest") as opened:
         opened.records(3)
         last_id = opened.last_id

@@ -6,7 +6,7 @@ from confluent_kafka.admin import AdminClient
 
 from kafkahub import config
 from kafkahub.kafka.options import admin_options
-from tests.streams.reading import numbers, reading, wait_granted
+from tests.streams.reading import numbers, reading
 from tests.streams.web import Stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
@@ -20,7 +20,7 @@ def give_up(stage: Stage, offset: int) -> None:
         answer.result(20)
     stage.web.kill()
     stage.web.start()
-    wait_granted(stage, stage.topic)
+    stage.web.settle()
 
 
 def test_a_gap_names_the_range_before_the_records_that_follow(stage: Stage) -> None:

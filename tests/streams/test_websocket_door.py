@@ -16,12 +16,10 @@ from websockets.typing import Origin, Subprotocol
 from kafkahub import ids
 from subscriptions.actions.keys import revoke_key
 from subscriptions.audit import Actor, ActorKind
-from subscriptions.authentication.chain import access_version
 from subscriptions.models import ApiKey, Grant
 from tests import factories
-from tests.conftest import MakeTopic
 from tests.streams.raw_websocket import Raw
-from tests.streams.web import Stage, Web, running, staged, wait_for
+from tests.streams.web import Stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 
@@ -30,28 +28,14 @@ OURS = Subprotocol("kafkahub.v1.json")
 SYSTEM = Actor(kind=ActorKind.SYSTEM, id="tests")
 
 
-@pytest.fixture(scope="module")
-def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    with running(tmp_path_factory.mktemp("web"), stream_drain="1") as process:
-        yield process
-
-
 @pytest.fixture
-def play(web: Web, topic: MakeTopic) -> Iterator[Stage]:
-    with staged(web, topic) as made:
-        Grant.objects.create(
-            partner=made.alice.partner, topic=factories.topic(made.topic), action="write"
-        )
-        settle(web)
-        yield made
-        # A load of the snapshot and the emptying of all tables would lock each other out.
-        settle(web)
-
-
-def settle(web: Web) -> None:
-    """Wait until the web process has seen every change of rights so far."""
-    version = f'"version":{access_version()},'
-    wait_for(lambda: version in web.log.read_text(), lambda: version)
+def play(stage: Stage) -> Stage:
+    """Return the stage; alice may write as well."""
+    Grant.objects.create(
+        partner=stage.alice.partner, topic=factories.topic(stage.topic), action="write"
+    )
+    stage.web.settle()
+    return stage
 
 
 @contextlib.contextmanager

@@ -19,6 +19,9 @@ from django.db import connection
 from kafkahub import config
 from kafkahub.kafka.options import producer_options
 from kafkahub.kafka.producer import Producer
+from kafkahub.limits.policies import POLICIES
+from subscriptions.authentication.chain import access_version
+from subscriptions.models import Partner, Plan
 from tests import factories
 from tests.api import Caller
 from tests.conftest import MakeTopic
@@ -54,6 +57,7 @@ class Web:
     settings: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    _begun: int = 0
 
     @property
     def url(self) -> str:
@@ -77,6 +81,7 @@ class Web:
         """Start it, and return at once."""
         command = [sys.executable, "manage.py", "runweb", "--port", str(self.port)]
         with self.log.open("ab") as out:
+            self._begun = out.tell()
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -112,6 +117,15 @@ class Web:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(DEADLINE_S)
+
+    def settle(self) -> None:
+        """Wait until it has seen every change of rights so far."""
+        version = f'"version":{access_version()},'
+        wait_for(lambda: version in self.told(), lambda: version)
+
+    def told(self) -> str:
+        """Return what it has logged since its last start."""
+        return self.log.read_bytes()[self._begun :].decode()
 
     def get(self, path: str, **headers: str) -> tuple[int, bytes]:
         """Return status and body of a short answer."""
@@ -175,6 +189,15 @@ class Stage:
         return f"/streams/{self.topic}?ticket={text}"
 
 
+def wide_plan(name: str) -> Plan:
+    """Return a plan that no test meets a limit of; all tests come from one address."""
+    many = {"open-streams": {"burst": 100_000}}
+    wide = {policy: {"per_s": 1_000_000, "burst": 1_000_000} for policy in POLICIES}
+    return Plan.objects.create(
+        name=name, rules={"key": many | wide, "partner": many, "address": many}
+    )
+
+
 @contextlib.contextmanager
 def running(folder: Path, **settings: str) -> Iterator[Web]:
     """Yield a web process; tests may restart it, but leave it running."""
@@ -191,12 +214,16 @@ def staged(web: Web, make_topic: MakeTopic) -> Iterator[Stage]:
     """Yield a stage with a topic and partner of its own; the log is shown when the test fails."""
     before = web.log.stat().st_size
     topic = make_topic(partitions=1)
-    owner = factories.partner()
+    owner = Partner.objects.create(name=topic, plan=wide_plan(topic))
     factories.topic(topic)
     factories.grant(owner, topic)
+    alice = factories.caller(owner, "alice")
+    web.settle()
     producer = Producer(producer_options(config.load()))
-    yield Stage(web, factories.caller(owner, "alice"), topic, producer)
+    yield Stage(web, alice, topic, producer)
     producer.close()
+    # A load of the snapshot and the emptying of all tables would lock each other out.
+    web.settle()
     with web.log.open("rb") as log:
         log.seek(before)
         sys.stdout.write(log.read().decode()[-4_000:])
