@@ -172,11 +172,17 @@ class Porter:
         """
         agent = request.header("user-agent") or ""
         authorization = request.header("authorization")
-        known = chain.glance(authorization, request.address, agent)
+        certificate = request.header("client-cert") or ""
+        known = chain.glance(authorization, request.address, agent, certificate)
         if known is not None:
             return known
         return await asyncio.get_running_loop().run_in_executor(
-            self._executor, apart.authenticate, authorization, request.address, agent
+            self._executor,
+            apart.authenticate,
+            authorization,
+            request.address,
+            agent,
+            certificate,
         )
 
 

@@ -26,7 +26,16 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 MAX_URL_BYTES = 8_192
 """Longest path and query; every one of ours is far shorter."""
 
-FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})
+FORWARDED = frozenset(
+    {
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"forwarded",
+        b"client-cert",  # RFC 9440
+        b"client-cert-chain",
+    }
+)
 """Headers that only a trusted proxy may set."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -24,6 +24,7 @@ FIXED_SCOPES = (
     "keys:manage",
 )
 
+THUMBPRINT = re.compile(r"[0-9a-f]{64}")
 _TOPIC_SCOPE = re.compile(r"topic:(\*|[A-Za-z0-9._-]{1,249}):(read|write)")
 MAX_OFFSET = 1 << 63
 _PARTITION = re.compile(r"0|[1-9][0-9]{0,5}")
@@ -66,6 +67,14 @@ def as_cidr(value: object) -> str:
         return str(ip_network(as_text(value)))
     except ValueError:
         raise wrong("wrong_type", "A network such as 192.0.2.0/24 is needed here.") from None
+
+
+def as_thumbprint(value: object) -> str:
+    """Return the SHA-256 of a certificate as 64 hex digits; colons between them are left out."""
+    text = as_text(value).replace(":", "").lower()
+    if not THUMBPRINT.fullmatch(text):
+        raise wrong("wrong_type", "A SHA-256 in hex is needed here: 64 digits, colons allowed.")
+    return text
 
 
 def as_origin(value: object) -> str:

@@ -60,6 +60,7 @@ from subscriptions.inputs import (
     as_schedule,
     as_scope,
     as_start,
+    as_thumbprint,
     as_topic,
     wrong,
 )
@@ -418,6 +419,7 @@ class KeyForm(Strict):
     allowed_cidrs = ListOf(
         child=Json(read=as_cidr, schema=TEXT), max_length=MAX_CIDRS, unique=True, required=False
     )
+    certificate_sha256 = Json(read=as_thumbprint, schema=TEXT, allow_null=True, required=False)
     expires_at = Moment(required=False)
     id = CharField(read_only=True)
     status = CharField(read_only=True)
@@ -456,6 +458,7 @@ class KeyOut(serializers.Serializer[ApiKey]):
     scopes = ListField(child=CharField())
     topics = ListField(child=CharField(), allow_null=True)
     allowed_cidrs = ListField(child=CharField())
+    certificate_sha256 = CharField(allow_null=True)
     expires_at = Moment()
     status = CharField()
     last_used_at = Moment(allow_null=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
@@ -39,6 +39,8 @@ STATUSES = {
     grpc.StatusCode.OUT_OF_RANGE.value[0]: BAD,
 }
 """What the caller did wrong, as HTTP would say it; all else counts as answered."""
+TOLD = ("x-forwarded-for", "client-cert")
+"""What a proxy tells of a caller."""
 STREAMS = frozenset({"Subscribe", "PublishStream", "ReceiveMessages"})
 
 log = structlog.get_logger()
@@ -144,12 +146,17 @@ class Front:
         Raises as ``chain.authenticate`` does; who is not known pays with the address.
         """
         header = authorization if authorization is not None else given.authorization
-        given.who = chain.glance(header, given.address, given.agent)
+        given.who = chain.glance(header, given.address, given.agent, given.certificate)
         if given.who is not None:
             return given.who
         try:
             found = given.who = await asyncio.get_running_loop().run_in_executor(
-                self._executor, apart.authenticate, header, given.address, given.agent
+                self._executor,
+                apart.authenticate,
+                header,
+                given.address,
+                given.agent,
+                given.certificate,
             )
         except Unauthenticated:
             if refusal := self._limiter.admit(None, given.address, ONE_REQUEST):
@@ -194,11 +201,20 @@ class Front:
 class Metadata:
     """What a caller says of itself, and where it calls from.
 
-    address  the caller's IP address, behind trusted proxies the one they tell
-    who      None until it is known
+    address      the caller's IP address, behind trusted proxies the one they tell
+    certificate  the ``Client-Cert`` they tell, ``""`` for none
+    who          None until it is known
     """
 
-    __slots__ = ("address", "agent", "authorization", "begun_s", "request_id", "who")
+    __slots__ = (
+        "address",
+        "agent",
+        "authorization",
+        "begun_s",
+        "certificate",
+        "request_id",
+        "who",
+    )
 
     def __init__(self, context: Context, trusted: Any) -> None:
         self.begun_s = time.monotonic()
@@ -212,7 +228,7 @@ class Metadata:
         self.authorization = ", ".join(given) if given else None
         self.agent = named.get("user-agent", [""])[0]
         self.request_id = logs.bind_request(named.get(REQUEST_ID_KEY, [""])[0])
-        self.address = _address(context.peer(), named.get("x-forwarded-for", []), trusted)
+        self.address, self.certificate = _caller(context.peer(), named, trusted)
 
 
 async def hear(context: Context) -> bytes | None:
@@ -287,18 +303,23 @@ def _late() -> Status:
     return faults.status_of_end(number, "deadline_exceeded", "The call took too long.")
 
 
-def _address(peer: str, forwarded: Sequence[str], trusted: Any) -> str:
-    """Return the caller's IP address, ``""`` for one on a Unix socket."""
+def _caller(peer: str, named: Mapping[str, list[str]], trusted: Any) -> tuple[str, str]:
+    """Return the caller's IP address, ``""`` for one on a Unix socket, and its ``Client-Cert``.
+
+    What only a trusted proxy may tell is believed from nobody else.
+    """
     family, _, rest = unquote(peer).partition(":")
     if family not in {"ipv4", "ipv6"}:
-        return ""
+        return "", ""
     host, _, port = rest.rpartition(":")
     host = host.strip("[]")
-    if not forwarded:
-        return host
+    told = [(name, each) for name in TOLD for each in named.get(name, ())]
+    if not told:
+        return host, ""
     scope = {
         "client": (host, int(port) if port.isdigit() else 0),
-        "headers": [(b"x-forwarded-for", each.encode("latin-1", "replace")) for each in forwarded],
+        "headers": [(name.encode(), each.encode("latin-1", "replace")) for name, each in told],
     }
-    client, _ = as_trusted(scope, trusted)
-    return client[0] if client else ""
+    client, headers = as_trusted(scope, trusted)
+    certificate = dict(headers).get(TOLD[1].encode(), b"").decode("latin-1")
+    return client[0] if client else "", certificate

@@ -85,20 +85,23 @@ async def identify(parts: Parts, call: Call) -> Principal:
     authorization = call.headers.get(b"authorization")
     agent = call.header(b"user-agent")
     header = None if authorization is None else authorization.decode("latin-1")
-    principal = chain.glance(header, call.address, agent)
+    certificate = call.header(b"client-cert")
+    principal = chain.glance(header, call.address, agent, certificate)
     if principal is None:
-        principal = await _authenticate(parts, call, header, agent)
+        principal = await _authenticate(parts, call, header, agent, certificate)
     call.principal = principal
     call.scope[WHO] = principal
     return principal
 
 
-async def _authenticate(parts: Parts, call: Call, header: str | None, agent: str) -> Principal:
+async def _authenticate(
+    parts: Parts, call: Call, header: str | None, agent: str, certificate: str
+) -> Principal:
     try:
         _refuse_misplaced(call, header)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            parts.database, apart.authenticate, header, call.address, agent
+            parts.database, apart.authenticate, header, call.address, agent, certificate
         )
     except Unauthenticated:
         refusal = parts.limiter.admit(None, call.address, policies.ONE_REQUEST)

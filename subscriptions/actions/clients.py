@@ -25,6 +25,7 @@ SHOWN = (
     "default_scopes",
     "topics",
     "allowed_cidrs",
+    "certificate_sha256",
     "may_introspect",
 )
 """What the audit log keeps of a new client."""
@@ -39,6 +40,7 @@ class ClientRights:
 
     topics  None: all that the partner's grants allow
     cidrs   empty: from everywhere
+    certificate_sha256  client certificate its tokens are good with only; None for any or none
     """
 
     mode: str
@@ -47,6 +49,7 @@ class ClientRights:
     topics: frozenset[str] | None
     cidrs: frozenset[str]
     may_introspect: bool
+    certificate_sha256: str | None = None
 
 
 def create_client(
@@ -80,6 +83,7 @@ def create_client(
             topics=None if rights.topics is None else sorted(rights.topics),
             allowed_cidrs=sorted(rights.cidrs),
             may_introspect=rights.may_introspect,
+            certificate_sha256=rights.certificate_sha256,
             created_by=actor.id[:100],
         )
         audit.append(actor, Verb.CLIENT_CREATED, row, _shown(row))

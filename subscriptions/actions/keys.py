@@ -65,11 +65,13 @@ def create_key(
     name: str,
     rights: Rights,
     expires_at: datetime | None = None,
+    certificate_sha256: str | None = None,
     maker: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; return its row and the key itself, which is kept nowhere.
 
-    maker  the key that asks, whose rights bound the new one's; None for operators
+    certificate_sha256  the client certificate it is good with only, None for any
+    maker               the key that asks, whose rights bound the new one's; None for operators
 
     Raises Forbidden, LimitReached, and Conflict for a name that is in use.
     """
@@ -82,7 +84,14 @@ def create_key(
         limit = config.load().max_keys
         if live.values("name").distinct().count() >= limit:
             raise LimitReached(f"A partner may have {limit} names of keys.")
-        row, plain = _insert(actor, partner, name, rights, expires_at or _in_days(DEFAULT_DAYS))
+        row, plain = _insert(
+            actor,
+            partner,
+            name,
+            rights,
+            expires_at or _in_days(DEFAULT_DAYS),
+            certificate_sha256=certificate_sha256,
+        )
         shown = {"name": (None, name), "scopes": (None, row.scopes), "mode": (None, row.mode)}
         audit.append(actor, Verb.KEY_CREATED, row, shown)
     return row, plain
@@ -96,6 +105,7 @@ def _insert(
     expires_at: datetime,
     *,
     plan: str | None = None,
+    certificate_sha256: str | None = None,
 ) -> tuple[ApiKey, str]:
     made = api_key.generate("test" if rights.mode == ApiKey.Mode.TEST else "live")
     pepper_id = api_key.peppers().writer
@@ -110,6 +120,7 @@ def _insert(
         scopes=sorted(rights.scopes),
         topics=None if rights.topics is None else sorted(rights.topics),
         allowed_cidrs=sorted(rights.cidrs),
+        certificate_sha256=certificate_sha256,
         created_by=actor.id[:100],
         expires_at=min(expires_at, _in_days(config.load().key_max_days)),
     )
@@ -154,7 +165,13 @@ def rotate_key(
             )
         expires_at = clock.now() + (row.expires_at - row.not_before)
         fresh, plain = _insert(
-            actor, row.partner_id, row.name, rights, expires_at, plan=row.plan_id
+            actor,
+            row.partner_id,
+            row.name,
+            rights,
+            expires_at,
+            plan=row.plan_id,
+            certificate_sha256=row.certificate_sha256,
         )
         apply(row, {"expires_at": min(row.expires_at, clock.now() + overlap)})
         audit.append(actor, Verb.KEY_ROTATED, fresh, {"rotated_from": (None, row.id)})

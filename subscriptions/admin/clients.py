@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from subscriptions.actions import clients as verbs
 from subscriptions.admin.base import AnyForm, HubAdmin, actor_of
 from subscriptions.admin.display import badge, code, listed
-from subscriptions.admin.fields import NetworksField, ScopesField
+from subscriptions.admin.fields import NetworksField, ScopesField, ThumbprintField
 from subscriptions.admin.pages import Question, Shown, ask_then, keep, show_each, show_once, take
 from subscriptions.models import OAuthClient, Topic
 
@@ -42,6 +42,13 @@ class ClientForm(AnyForm):
         help_text="From where it may call; empty: from everywhere.",
     )
 
+    certificate_sha256 = ThumbprintField(
+        required=False,
+        label="Client certificate",
+        help_text="SHA-256 in hex of the certificate it is good with only, behind a trusted proxy "
+        "that tells it; empty: any or none.",
+    )
+
     class Meta:
         model = OAuthClient
         fields = (
@@ -52,6 +59,7 @@ class ClientForm(AnyForm):
             "default_scopes",
             "topics",
             "allowed_cidrs",
+            "certificate_sha256",
             "may_introspect",
         )
 
@@ -108,6 +116,7 @@ class ClientAdmin(HubAdmin[OAuthClient]):
             topics=None if chosen["topics"] is None else frozenset(chosen["topics"]),
             cidrs=frozenset(chosen["allowed_cidrs"]),
             may_introspect=obj.may_introspect,
+            certificate_sha256=chosen["certificate_sha256"],
         )
         made, secret = verbs.create_client(
             actor_of(request), obj.partner_id, name=obj.name, rights=rights

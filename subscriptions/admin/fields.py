@@ -41,3 +41,14 @@ class NetworksField(Words):
 
     def take(self, word: str) -> str:
         return inputs.as_cidr(word)
+
+
+class ThumbprintField(forms.CharField):
+    """The SHA-256 of a certificate in hex, as openssl prints it; None where it is empty."""
+
+    def clean(self, value: Any) -> str | None:
+        text = super().clean(value)
+        try:
+            return inputs.as_thumbprint(text) if text else None
+        except Invalid as error:
+            raise forms.ValidationError([fault.message for fault in error.faults]) from None

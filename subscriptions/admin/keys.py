@@ -18,6 +18,7 @@ from subscriptions.actions import keys as verbs
 from subscriptions.actions import plans as verbs_of_plans
 from subscriptions.admin.base import AnyForm, HubAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, code, listed
+from subscriptions.admin.fields import ThumbprintField
 from subscriptions.admin.pages import (
     Question,
     Shown,
@@ -73,11 +74,26 @@ class KeyForm(AnyForm):
         label="Allowed networks",
         help_text="CIDRs the key may be used from, by comma; empty: from everywhere.",
     )
+    certificate_sha256 = ThumbprintField(
+        required=False,
+        label="Client certificate",
+        help_text="SHA-256 in hex of the certificate it is good with only, behind a trusted proxy "
+        "that tells it; empty: any or none.",
+    )
     expires_at = forms.SplitDateTimeField(initial=default_end, widget=AdminSplitDateTime)
 
     class Meta:
         model = ApiKey
-        fields = ("partner", "name", "mode", "scopes", "topics", "allowed_cidrs", "expires_at")
+        fields = (
+            "partner",
+            "name",
+            "mode",
+            "scopes",
+            "topics",
+            "allowed_cidrs",
+            "certificate_sha256",
+            "expires_at",
+        )
 
 
 class PlanChoice(forms.Form):
@@ -127,6 +143,7 @@ class ApiKeyAdmin(HubAdmin[ApiKey]):
             name=obj.name,
             rights=rights,
             expires_at=obj.expires_at,
+            certificate_sha256=obj.certificate_sha256,
         )
         obj.pk = made.pk
         keep(request, Shown(f"{made} of {made.partner}", plain))
@@ -214,6 +231,7 @@ KEY_FIELDS = (
     "scope_names",
     "topic_names",
     "cidr_names",
+    "certificate_sha256",
     "plan",
     "not_before",
     "expires_at",

@@ -104,7 +104,9 @@ class PartnerView(ApiView):
         header = request.headers.get("Authorization")
         if not header:
             raise Unauthenticated(_first_line())
-        return chain.authenticate(header, self._address, request.headers.get("User-Agent", ""))
+        agent = request.headers.get("User-Agent", "")
+        certificate = request.headers.get("Client-Cert", "")
+        return chain.authenticate(header, self._address, agent, certificate)
 
     def _charge(self) -> None:
         """Charge one request, and one write where it is one; raise RateLimited."""

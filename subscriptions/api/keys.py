@@ -28,6 +28,7 @@ KEY: Mapping[str, object] = {
     "scopes": ["webhooks:read", "webhooks:write"],
     "topics": None,
     "allowed_cidrs": [],
+    "certificate_sha256": None,
     "expires_at": "2027-02-21T04:19:00.123Z",
     "status": "active",
     "last_used_at": None,
@@ -97,6 +98,7 @@ class Keys(PartnerView):
             name=values["name"],
             rights=rights,
             expires_at=values.get("expires_at"),
+            certificate_sha256=values.get("certificate_sha256"),
             maker=maker,
         )
         place = f"{self.django_request.path}/{row.id}"

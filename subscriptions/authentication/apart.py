@@ -11,9 +11,13 @@ from subscriptions.grants import Principal
 R = TypeVar("R")
 
 
-def authenticate(authorization_header: str | None, address: str, agent: str) -> Principal:
+def authenticate(
+    authorization_header: str | None, address: str, agent: str, certificate: str = ""
+) -> Principal:
     """Return who this is; see ``chain.authenticate``."""
-    return closing_lost(lambda: chain.authenticate(authorization_header, address, agent))
+    return closing_lost(
+        lambda: chain.authenticate(authorization_header, address, agent, certificate)
+    )
 
 
 def closing_lost(work: Callable[[], R]) -> R:

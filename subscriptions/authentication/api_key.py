@@ -65,6 +65,7 @@ def known(row: ApiKey, all_plans: plans.Plans | None = None) -> Known:
         not_before=row.not_before,
         expires_at=row.expires_at,
         refusal=_refusal(row),
+        certificate=row.certificate_sha256 or "",
     )
 
 

@@ -32,6 +32,7 @@ MAX_REFUSED = 10_000
 REFUSED_S = 5.0
 """How long a credential that was refused is refused again without a look-up."""
 
+UNSHOWN = "The credential is bound to a client certificate, which was not shown."
 Digest = bytes
 
 
@@ -57,12 +58,17 @@ class Chain:
     last_use: LastUse = field(default_factory=LastUse)
 
     def authenticate(
-        self, authorization_header: str | None, address: str, agent: str = ""
+        self,
+        authorization_header: str | None,
+        address: str,
+        agent: str = "",
+        certificate: str = "",
     ) -> Principal:
         """Return who this is.
 
-        address  the caller's IP address, behind trusted proxies the one they tell
-        agent    the caller's ``User-Agent``, kept with the last use
+        address      the caller's IP address, behind trusted proxies the one they tell
+        agent        the caller's ``User-Agent``, kept with the last use
+        certificate  the ``Client-Cert`` that a trusted proxy has set, or ""
 
         Raises Unauthenticated, KeyExpired, InvalidToken naming the check, RateLimited for too many
         failures from there, Invalid for two credentials at once, IssuerUnavailable, Unavailable
@@ -79,6 +85,8 @@ class Chain:
         now = clock.now()
         if found is None or not found.allows(address) or now < found.not_before:
             raise self._failure(address, presented.public_id)
+        if not found.is_shown_with(certificate):
+            raise InvalidToken(UNSHOWN)
         if (fault := found.fault(now)) is not None:
             raise fault
         if found.principal.kind == "key":
@@ -87,7 +95,11 @@ class Chain:
         return found.principal
 
     def glance(
-        self, authorization_header: str | None, address: str, agent: str = ""
+        self,
+        authorization_header: str | None,
+        address: str,
+        agent: str = "",
+        certificate: str = "",
     ) -> Principal | None:
         """Return who this is where memory alone can tell, for an event loop that must not wait.
 
@@ -102,6 +114,8 @@ class Chain:
             found = self._glance_by_text(authorization_header, digest)
         now = clock.now()
         if found is None or not found.allows(address) or not found.holds(now):
+            return None
+        if not found.is_shown_with(certificate):
             return None
         if found.principal.kind != "key":
             return found.principal
@@ -205,11 +219,15 @@ process_chain = Chain()
 """The one of this process; tests make their own."""
 
 
-def glance(authorization_header: str | None, address: str, agent: str = "") -> Principal | None:
+def glance(
+    authorization_header: str | None, address: str, agent: str = "", certificate: str = ""
+) -> Principal | None:
     """Return who this is where memory can tell; see ``Chain.glance``."""
-    return process_chain.glance(authorization_header, address, agent)
+    return process_chain.glance(authorization_header, address, agent, certificate)
 
 
-def authenticate(authorization_header: str | None, address: str, agent: str = "") -> Principal:
+def authenticate(
+    authorization_header: str | None, address: str, agent: str = "", certificate: str = ""
+) -> Principal:
     """Return who this is, by the chain of this process; see ``Chain.authenticate``."""
-    return process_chain.authenticate(authorization_header, address, agent)
+    return process_chain.authenticate(authorization_header, address, agent, certificate)

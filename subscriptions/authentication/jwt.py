@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from ipaddress import ip_network
 from typing import Any
 
@@ -94,6 +95,7 @@ def known(row: TokenSubject, claims: Mapping[str, Any]) -> Known:
         not_before=datetime.fromtimestamp(claims.get("nbf", claims["iat"]) - LEEWAY_S, UTC),
         expires_at=expires_at,
         refusal=refusal(row),
+        certificate=_bound_to(claims),
     )
 
 
@@ -177,10 +179,24 @@ def _check_claims(claims: Mapping[str, object]) -> None:
             raise refused(name)
     if not isinstance(claims.get("aud"), str):
         raise refused("aud")
+    _bound_to(claims)
+
+
+def _bound_to(claims: Mapping[str, object]) -> str:
+    """Return the thumbprint of the certificate a token is bound to, in hex; "" for none.
+
+    Source: RFC 8705, section 3.1. Raises InvalidToken for any other way of being bound.
+    """
     confirmation = claims.get("cnf")
-    if confirmation is not None:
-        # Bound to a certificate or key that nobody has shown.
+    if confirmation is None:
+        return ""
+    if not isinstance(confirmation, dict) or set(confirmation) != {"x5t#S256"}:
         raise refused("cnf")
+    text = confirmation["x5t#S256"]
+    thumbprint = _decoded(text) if isinstance(text, str) else b""
+    if len(thumbprint) != sha256().digest_size:
+        raise refused("cnf")
+    return thumbprint.hex()
 
 
 def _issuer(claims: Mapping[str, object]) -> Issuer:

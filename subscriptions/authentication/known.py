@@ -1,5 +1,8 @@
 """A credential that was verified, with all that decides whether it may be used now (pure)."""
 
+import base64
+import functools
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -14,7 +17,8 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 class Known:
     """A credential whose secret or signature was right.
 
-    refusal  why it is not good for good (revoked, partner suspended), or ""
+    refusal      why it is not good for good (revoked, partner suspended), or ""
+    certificate  thumbprint of the client certificate that it is good with only; "" for any or none
     """
 
     principal: Principal
@@ -22,6 +26,7 @@ class Known:
     not_before: datetime
     expires_at: datetime
     refusal: str = ""
+    certificate: str = ""
 
     def holds(self, now: datetime) -> bool:
         """Return whether it is good at this time, wherever it comes from."""
@@ -31,6 +36,13 @@ class Known:
         """Return whether it may be used from this address."""
         return is_within(self.networks, address)
 
+    def is_shown_with(self, client_cert: str) -> bool:
+        """Return whether it may be used by who shows this certificate.
+
+        client_cert  value of the ``Client-Cert`` header that a trusted proxy has set, or ""
+        """
+        return not self.certificate or thumbprint_of(client_cert) == self.certificate
+
     def fault(self, now: datetime) -> Unauthenticated | None:
         """Return what its rightful holder is told of its end, or None while it lasts."""
         is_key = self.principal.kind == "key"
@@ -39,6 +51,21 @@ class Known:
         if is_key:
             return KeyExpired(self.refusal or "The API key has expired; make a new one.")
         return InvalidToken(self.refusal or "The token has expired; ask for a new one.")
+
+
+@functools.lru_cache(maxsize=1_000)
+def thumbprint_of(client_cert: str) -> str:
+    """Return the SHA-256 of a certificate in hex; "" for what is none.
+
+    Source: RFC 9440, section 2: a byte sequence between colons, base64 of the DER form.
+    """
+    if len(client_cert) < 2 or client_cert[0] != ":" or client_cert[-1] != ":":  # noqa: PLR2004 - the two colons
+        return ""
+    try:
+        der = base64.b64decode(client_cert[1:-1], validate=True)
+    except ValueError:
+        return ""
+    return hashlib.sha256(der).hexdigest() if der else ""
 
 
 def is_within(networks: Networks, address: str) -> bool:

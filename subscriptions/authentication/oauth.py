@@ -67,6 +67,7 @@ def known(row: AccessToken, all_plans: plans.Plans | None = None) -> Known:
         not_before=row.created,
         expires_at=row.expires,
         refusal=_refusal(client),
+        certificate=client.certificate_sha256 or "",
     )
 
 

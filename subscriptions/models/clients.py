@@ -73,6 +73,12 @@ class OAuthClient(AbstractApplication):
         help_text="Topics the client is limited to; empty for all that the grants allow.",
     )
     allowed_cidrs = ArrayField(models.CharField(max_length=MAX_CIDR), default=list, blank=True)
+    certificate_sha256 = models.CharField(
+        max_length=64,
+        null=True,
+        blank=True,
+        help_text="Client certificate it is good with only: SHA-256 in hex. Empty: none.",
+    )
     may_introspect = models.BooleanField(
         default=False, help_text="May ask about tokens of its partner's clients."
     )

@@ -90,6 +90,12 @@ class ApiKey(models.Model):
         help_text="Topics the key is limited to; empty for all that the partner's grants allow.",
     )
     allowed_cidrs = ArrayField(models.CharField(max_length=50), default=list, blank=True)
+    certificate_sha256 = models.CharField(
+        max_length=64,
+        null=True,
+        blank=True,
+        help_text="Client certificate it is good with only: SHA-256 in hex. Empty: none.",
+    )
     plan = models.ForeignKey(
         Plan,
         null=True,

@@ -1,6 +1,7 @@
 """T4: tokens of registered issuers, and each forged one refused by name."""
 
 import base64
+import hashlib
 import hmac
 import json
 import time
@@ -252,7 +253,10 @@ HOUR = 3_600
         (lambda: token(aud="https://other.example"), "aud"),
         (lambda: token(aud=[AUDIENCE]), "aud"),
         (lambda: token(aud=LEFT_OUT), "aud"),
-        (lambda: token(cnf={"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}), "cnf"),
+        (lambda: token(cnf={"jkt": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0"}), "cnf"),
+        (lambda: token(cnf={"x5t#S256": "c2hvcnQ"}), "cnf"),
+        (lambda: token(cnf={"x5t#S256": 7}), "cnf"),
+        (lambda: token(cnf="text"), "cnf"),
         (lambda: token(azp="stranger"), "mapping"),
         (lambda: token(azp=LEFT_OUT), "mapping"),
         (lambda: token(azp=["acme-prod"]), "mapping"),
@@ -265,6 +269,17 @@ def test_a_forged_token_is_refused_by_the_name_of_the_check(
 
     assert isinstance(refused, InvalidToken)
     assert refused.detail == f"The token fails the check of {check}."
+
+
+def test_a_token_that_is_bound_to_a_certificate_needs_it_shown(world: World) -> None:
+    der = b"der of a certificate"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
+    made = f"Bearer {token(cnf={'x5t#S256': digest})}"
+    shown = f":{base64.b64encode(der).decode()}:"
+
+    assert world.chain.authenticate(made, HERE, certificate=shown).partner == world.partner.id
+    with pytest.raises(InvalidToken, match="client certificate"):
+        world.chain.authenticate(made, HERE)
 
 
 def test_a_token_over_8_kib_is_not_read(world: World) -> None:
