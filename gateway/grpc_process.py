@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway import app, received
 from gateway.consumers import Consumers
+from gateway.grpc_service.account import Account
 from gateway.grpc_service.front import Front
 from gateway.grpc_service.grouped import Grouped
 from gateway.grpc_service.messages import Messages
@@ -97,7 +98,8 @@ class Process:
 
     def _services(self) -> Services:
         gateway = self._gateway
-        front = Front(self._database, limiting.process_limiter())
+        account = Account(limiting.process_limiter(), usage.process_usage())
+        front = Front(self._database, account)
         topics = Topics(front, gateway.snapshot, gateway.topology)
         parts = Parts(
             front, gateway.hub, gateway.streams, gateway.gate, self._settings.stream_max_age

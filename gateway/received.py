@@ -5,6 +5,7 @@ Written by hand, because it is made once for every record that anybody streams: 
 """
 
 import functools
+from collections.abc import Sequence
 
 from kafkahub.kafka.record import Record
 
@@ -70,7 +71,7 @@ def leased(ack_id: bytes, attempt: int) -> bytes:
     return b"".join((_ACK_ID, _sized(ack_id), _ATTEMPT, varint(attempt)))
 
 
-def events(frames: "list[bytes]", cursor: str) -> bytes:
+def events(frames: Sequence[bytes], cursor: str) -> bytes:
     """Return ``SubscribeResponse.events`` of records that are written already."""
     token = cursor.encode()
     body = b"".join((*frames, _CURSOR, varint(len(token)), token))

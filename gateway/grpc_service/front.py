@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
 from gateway.grpc_service import faults
+from gateway.grpc_service.account import Account
 from kafkahub import config
 from kafkahub.dispatch import as_trusted
 from kafkahub.errors import Fault, HubError, Invalid, Unauthenticated
-from kafkahub.limits.limiter import Limiter
 from kafkahub.limits.policies import ONE_REQUEST, Cost
 from kafkahub.observability import logs, metrics
 from subscriptions import sightings
@@ -95,9 +95,9 @@ class Failed(Exception):
 class Front:
     """Receives calls. Lives on the event loop; credentials are verified in ``executor``."""
 
-    def __init__(self, executor: Executor, limiter: Limiter) -> None:
+    def __init__(self, executor: Executor, account: Account) -> None:
+        self.account = account
         self._executor = executor
-        self._limiter = limiter
         self._trusted = config.load().trusted_proxies
 
     def unary(self, name: str, kind: type[Given], work: Work[Given]) -> Any:
@@ -159,20 +159,19 @@ class Front:
                 given.certificate,
             )
         except Unauthenticated:
-            if refusal := self._limiter.admit(None, given.address, ONE_REQUEST):
-                raise refusal.error() from None
+            if refusal := self.account.stranger(given.address):
+                raise refusal from None
             raise
         return found
 
     def admit(self, call: Call[Any], cost: Cost) -> None:
         """Charge what a call costs. Raises RateLimited, and charges nothing."""
         call.cost = cost
-        if refusal := self._limiter.admit(call.principal, call.given.address, cost):
-            raise refusal.error()
+        self.account.enter(call.principal, call.given.address, cost)
 
     def trailing(self, call: Call[Any]) -> list[tuple[str, str]]:
         """Return what goes behind every answer."""
-        told = self._limiter.headers(call.principal, call.cost)
+        told = self.account.headers(call.principal, call.cost)
         return [
             (REQUEST_ID_KEY, call.given.request_id),
             *((name.lower(), text) for name, text in told),

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import structlog
 
-from gateway import received
+from gateway.grpc_service.acks import acts_of
 from gateway.grpc_service.asked import wrong
 from gateway.grpc_service.balance import Balance
 from gateway.grpc_service.door import told
 from gateway.grpc_service.front import Call
-from gateway.grpc_service.pulling import STREAMED_S, Pulling, acts_of, asked_of
+from gateway.grpc_service.pulling import STREAMED_S, Pulling, asked_of, shares
 from gateway.grpc_service.reading import BYTES, RECORDS, WAIT_S, Reading, hear
 from gateway.grpc_service.streams import DOOR, Parts
 from gateway.hub.connections import ending
@@ -94,6 +94,7 @@ class _Session:
         self._pulling = pulling
         self._member = member
         self._positions = positions
+        self._held: dict[Part, int] = {}
         self._is_strict = is_strict
         self._acts = list[Act]()
         self._acted = asyncio.Event()
@@ -189,6 +190,7 @@ class _Session:
         """Send what was handed out; return whether the stream goes on."""
         stream, member = self._stream, self._member
         self._positions |= handed.after
+        self._held = handed.after or self._held
         stream.is_behind = not handed.at_end
         stream.cursor = self.token()
         style = member.spec().style
@@ -199,8 +201,12 @@ class _Session:
         if handed.gaps and self._is_strict:
             stream.end(ending("gap"))
             return False
+        with suppress(Unavailable):  # the last one known stands
+            held = {part: self._positions[part] for part in self._held}
+            last = handed.given[-1].record if handed.given else None
+            stream.lag = await self._pulling.lag(member, held, last)
         if not handed.given:
             return True
         stream.balance.spend(len(handed.given), sum(size_of(one.record) for one in handed.given))
         frames = [self._pulling.frame(one, style, member.name.partner) for one in handed.given]
-        return await stream.tell(received.events(frames, stream.cursor))
+        return await stream.give(frames, shares(handed.given, frames))

@@ -101,7 +101,7 @@ class Messages:
         refuse_while_draining(self._parts.hub)
         asked = call.request
         check_topic(asked.topic)
-        self._parts.front.admit(call, cost(requests=1, topic=asked.topic))
+        self._parts.front.admit(call, cost(requests=1, bytes_in=call.size))
         wanted = Wanted(
             topics=(asked.topic,),
             text="protobuf",

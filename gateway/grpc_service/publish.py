@@ -13,7 +13,7 @@ from gateway.produce import Writer
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from gateway.receipts import Once, checked_key, fingerprint
 from kafkahub.errors import Forbidden, HubError, Invalid, Unavailable
-from kafkahub.kafka.record import Entry, Refused, Result
+from kafkahub.kafka.record import Entry, Refused, Result, Written
 from kafkahub.limits.policies import cost
 from subscriptions.grants import Principal
 from subscriptions.receipts import key_of
@@ -115,6 +115,9 @@ class Publishing:
             call, cost(requests=1, bytes_in=size, records_in=len(entries), topic=asked.topic)
         )
         results, is_replayed = await self._write(call.principal, asked, entries)
+        if not is_replayed:
+            written = sum(isinstance(one, Written) for one in results)
+            self._front.account.wrote(call.principal, asked.topic, written)
         cursors: Sequence[str | None] = [None] * len(results)
         if not self._seals(call.principal, asked.topic):
             cursors = await self._writer.cursors(asked.topic, results)

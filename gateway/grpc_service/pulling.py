@@ -3,12 +3,13 @@
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gateway import received
 from gateway.frames import Style
 from gateway.grpc_service import faults
+from gateway.grpc_service.acks import MAX_LEASE_S, MIN_LEASE_S, acts_of, failure_of
 from gateway.grpc_service.asked import seconds_of, start_of, wanted_of, wrong
 from gateway.grpc_service.door import gap_of
 from gateway.grpc_service.front import Call, Front
@@ -28,12 +29,11 @@ from kafkahub.kafka.record import Record
 from kafkahub.limits.policies import cost
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.grants import Principal
-from subscriptions.pull.acks import Act, Failed
+from subscriptions.pull.acks import Act
 from subscriptions.pull.rows import Name
 
 NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
-LEASE_S, MIN_LEASE_S, MAX_LEASE_S = 60.0, 10.0, 600.0
-MAX_DELAY_S = 3_600.0
+LEASE_S = 60.0
 CALLED_S = 300.0
 """How long an instance of calls lives without one."""
 STREAMED_S = 30.0
@@ -47,16 +47,11 @@ ANSWER_S = 1.0
 """Kept of a call's time for the answer: leases of one that comes too late would be lost time."""
 GIVEN_BYTES = 1_572_864
 """Key and value of the largest record that is given; of a larger one only the place is."""
-MAX_ACTS = 10_000
 LOOKED_S, MAX_LOOKED = 30.0, 1_000
 MODES: Final = {
     pb.GROUP_MODE_UNSPECIFIED: "",
     pb.GROUP_MODE_ORDERED: "ordered",
     pb.GROUP_MODE_PARALLEL: "parallel",
-}
-FAILURES: Final = {
-    "LEASE_EXPIRED": "The lease is over; the record comes again.",
-    "UNKNOWN_ACK_ID": "No record was given under this ack_id.",
 }
 
 
@@ -98,6 +93,7 @@ class Pulling:
         handed = await self.leasing.receive(member, bounds, wait_s)
         style = member.spec().style
         frames = [self.frame(one, style, member.name.partner) for one in handed.given]
+        self._front.account.gave(call.principal, shares(handed.given, frames))
         answer = pb.ReceiveResponse.FromString(b"".join(frames))
         answer.cursor = place_of(member, handed.after).token(member.tokens)
         answer.gaps.extend(
@@ -157,7 +153,7 @@ class Pulling:
         for topic in topics:
             own = {part: at for part, at in found.items() if part[0] == topic}
             behind = {part: ends[part] - at for part, at in own.items() if ends.get(part, 0) > at}
-            lag_s = await self._age_s({part: own[part] for part in behind})
+            lag_s = _age_s(await self.leasing.oldest_ms({part: own[part] for part in behind}))
             lag = None if looked.spec.style.hides_place else sum(behind.values())
             answer.topics.add(topic=topic, lag_records=lag, lag_seconds=lag_s)
         return answer
@@ -229,26 +225,49 @@ class Pulling:
         return max(0.0, min(wait_s, limit_s - ANSWER_S))
 
     async def _tell_lag(
-        self, answer: pb.ReceiveResponse, member: Member, after: dict[Part, int]
+        self, answer: pb.ReceiveResponse, member: Member, after: Mapping[Part, int]
     ) -> None:
         """Add how far behind the answer is, by ends that are at most 5 s old."""
-        spec, lag = member.spec(), 0
-        for topic in spec.topics:
-            marks = await self._topology.marks(topic)
-            own = {number: at for (name, number), at in after.items() if name == topic}
-            lag += sum(max(0, marks[one][1] - at) for one, at in own.items() if one in marks)
-        if not spec.style.hides_place:
-            answer.lag_records = lag
-        if lag and answer.records:
+        behind = await self._behind(member, after)
+        if not member.spec().style.hides_place:
+            answer.lag_records = sum(behind.values())
+        if behind and answer.records:
             answer.lag_seconds = age_s(answer.records[0])
 
-    async def _age_s(self, behind: Mapping[Part, int]) -> float:
-        """Return how old the oldest record is that a group still owes itself."""
-        stamp = await self.leasing.oldest_ms(behind)
-        return 0.0 if stamp is None else max(0.0, round(clock.now().timestamp() - stamp / 1_000, 3))
+    async def lag(
+        self, member: Member, positions: Mapping[Part, int], last: Record | None
+    ) -> tuple[int | None, float]:
+        """Return how far behind positions are, in records and seconds.
+
+        last  what was handed out just now, whose time is near enough; None: Kafka is asked
+
+        Records are None where the grant hides some. Raises Unavailable.
+        """
+        behind = await self._behind(member, positions)
+        stamp = None if last is None else last.timestamp_ms
+        if behind and stamp is None:
+            stamp = await self.leasing.oldest_ms({part: positions[part] for part in behind})
+        lag_s = _age_s(stamp) if behind else 0.0
+        return (None if member.spec().style.hides_place else sum(behind.values())), lag_s
+
+    async def _behind(self, member: Member, positions: Mapping[Part, int]) -> dict[Part, int]:
+        """Return by partition how many records are behind a position, where there are any."""
+        behind: dict[Part, int] = {}
+        for topic in member.spec().topics:
+            marks = await self._topology.marks(topic)
+            for (name, number), at in positions.items():
+                if name == topic and number in marks and marks[number][1] > at:
+                    behind[name, number] = marks[number][1] - at
+        return behind
 
 
 SpecOf = Callable[[], Spec]
+
+
+def shares(given: Sequence[Given], frames: Sequence[bytes]) -> Iterator[tuple[str, int]]:
+    """Yield what each record that is handed out costs its reader, by topic."""
+    for one, frame in zip(given, frames, strict=True):
+        yield one.record.topic, len(frame)
 
 
 def token(looked: Looked, positions: dict[Part, int]) -> str:
@@ -285,35 +304,6 @@ def bounds_of(asked: pb.ReceiveRequest) -> Bounds:
     return Bounds(max_records=records, max_bytes=size)
 
 
-def acts_of(acks: pb.AckSet, at: str = "acks") -> list[Act]:
-    """Return what a client says of records, in order: ack, nack, extend, reject. Raises Invalid."""
-    acts = [Act(one, "ack") for one in acks.ack]
-    wrongs: list[Fault] = []
-    for number, nack in enumerate(acks.nack):
-        delay_s = seconds_of(nack.delay)
-        if not 0 <= delay_s <= MAX_DELAY_S:
-            wrongs.append(wrong(f"{at}/nack/{number}/delay", f"It is 0 to {MAX_DELAY_S:g} s."))
-        acts.append(Act(nack.ack_id, "nack", delay_s))
-    for number, extend in enumerate(acks.extend):
-        lease_s = seconds_of(extend.lease)
-        if not MIN_LEASE_S <= lease_s <= MAX_LEASE_S:
-            text = f"It is {MIN_LEASE_S:g} to {MAX_LEASE_S:g} s."
-            wrongs.append(wrong(f"{at}/extend/{number}/lease", text))
-        acts.append(Act(extend.ack_id, "extend", lease_s))
-    acts += [Act(one.ack_id, "reject", reason=one.reason[:200]) for one in acks.reject]
-    if not 1 <= len(acts) <= MAX_ACTS:
-        wrongs.append(wrong(at, f"There are 1 to {MAX_ACTS} of them."))
-    if wrongs:
-        raise Invalid(wrongs)
-    return acts
-
-
-def failure_of(failed: Failed) -> pb.AckFailure:
-    """Return why an act was not taken."""
-    status = faults.status_of_ack(failed.why, FAILURES[failed.why])
-    return pb.AckFailure(ack_id=failed.ack_id, status=status)
-
-
 def name_of(text: str, field: str) -> str:
     """Return the name of a group. Raises Invalid."""
     if found := _name_faults(text, field):
@@ -325,6 +315,13 @@ def _name_faults(text: str, field: str) -> list[Fault]:
     if NAME.fullmatch(text):
         return []
     return [wrong(field, "A name has 1 to 200 of A-Z, a-z, 0-9, `.`, `_` and `-`.")]
+
+
+def _age_s(stamp_ms: int | None) -> float:
+    """Return how long ago a time is; 0.0 for none."""
+    if stamp_ms is None:
+        return 0.0
+    return max(0.0, round(clock.now().timestamp() - stamp_ms / 1_000, 3))
 
 
 def age_s(record: pb.ReceivedRecord) -> float:

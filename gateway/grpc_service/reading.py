@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from gateway import received
 from gateway.frames import Beat, Message, State
 from gateway.grpc_service import faults, front
+from gateway.grpc_service.account import Given
 from gateway.grpc_service.asked import wrong
 from gateway.grpc_service.balance import Balance
 from gateway.grpc_service.door import told
@@ -31,6 +33,7 @@ class Reading(Stream):
         self.cursor = ""
         self.is_behind = False
         self.is_stalled = False
+        self.lag: tuple[int | None, float] = (None, 0.0)
 
     async def tell(self, payload: bytes) -> bool:
         """Send a message; False where the client takes nothing, and the stream ends."""
@@ -41,6 +44,18 @@ class Reading(Stream):
             self.end(ending("slow_reader"))
             return False
         self.connection.last_write_s = time.monotonic()
+        return True
+
+    async def give(self, frames: Sequence[bytes], paid: Given) -> bool:
+        """Send records, charge them, and wait where their reader is over its rate.
+
+        Returns False as ``tell`` does.
+        """
+        if not await self.tell(received.events(frames, self.cursor)):
+            return False
+        wait_s = self._parts.front.account.gave(self.connection.principal, paid)
+        if wait_s:  # in pieces, so that the end of the stream is seen
+            await asyncio.sleep(min(wait_s, WAIT_S))
         return True
 
     def ready(self, lease_s: float | None = None) -> bytes:
@@ -60,7 +75,7 @@ class Reading(Stream):
 
     def _heartbeat(self, connection: Connection, shared: dict[object, Message]) -> Message | None:  # noqa: ARG002 - the hub's shape
         state: State = "stalled" if self.is_stalled else "catching_up" if self.is_behind else "live"
-        beat = Beat(clock.rfc3339(clock.now()), state, None, 0.0)
+        beat = Beat(clock.rfc3339(clock.now()), state, *self.lag)
         message = pb.SubscribeResponse.FromString(DOOR.heartbeat(beat, self.cursor))
         message.heartbeat.token_expires.FromMilliseconds(connection.principal.expires_at_ms)
         return told(message.SerializeToString())

@@ -131,7 +131,8 @@ class _Reach:
             for one in records
         ]
         stream.balance.spend(len(records), sum(size_of(one) for one in records))
-        return await stream.tell(received.events(frames, stream.cursor))
+        paid = ((one.topic, len(frame)) for one, frame in zip(records, frames, strict=True))
+        return await stream.give(frames, paid)
 
     def _cut(self, records: Sequence[Record]) -> list[Record]:
         """Return what is to be shown of records before their stops."""

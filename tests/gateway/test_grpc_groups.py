@@ -2,15 +2,17 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from django.db import connection
+from django.db.models import Sum
 
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from subscriptions.cursor import decode
-from subscriptions.models import PullException
+from subscriptions.models import PullException, UsageHour
 from tests.conftest import MakeTopic
 from tests.gateway.grpc_rig import (
     EARLIEST,
@@ -35,7 +37,7 @@ WAIT = {"seconds": 5}
 
 @pytest.fixture(scope="module")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("grpc")) as process:
+    with serving(tmp_path_factory.mktemp("grpc"), stream_heartbeat="5") as process:
         yield process
 
 
@@ -340,6 +342,37 @@ def test_a_stream_in_a_group_goes_on_where_it_was_acked(play: Stage) -> None:
     assert one.hear("closing").reason == "taken_over"
     assert failing(lambda: list(one.talk)).code is grpc.StatusCode.ABORTED
     assert other.values(13) == numbers(13, 7)
+
+
+def test_an_idle_session_is_told_how_far_it_is_behind(play: Stage) -> None:
+    play.write(*numbers(12))
+    one = subscriber(play, group="g", position=EARLIEST, credit=pb.Credit(records=5))
+    one.records(5)
+
+    beat = one.hear("heartbeat")
+
+    assert beat.lag_records == 7
+    assert beat.lag_seconds > 0
+
+
+def test_what_a_partner_uses_is_counted_once_each_way(
+    transactional_db: None, tmp_path: Path, topic: MakeTopic
+) -> None:
+    values = numbers(6)
+    with serving(tmp_path, stream_drain="0") as own, staged(own, topic) as play:
+        client = play.client()
+        client.publish(play.topic, *values)
+        assert Puller(play, client).values() == values
+        for wish in ({"group": "h"}, {"until": pb.Position(edge=pb.EDGE_LATEST)}, {}):
+            one = subscriber(play, position=EARLIEST, **wish)
+            assert one.values(6) == values
+            one.close()
+        own.stop()  # which writes what was counted
+
+    rows = UsageHour.objects.filter(partner=play.alice.partner, door="grpc", topic=play.topic)
+    used = rows.aggregate(ins=Sum("records_in"), outs=Sum("records_out"), sent=Sum("bytes_out"))
+    assert (used["ins"], used["outs"]) == (6, 24)
+    assert used["sent"] > 24 * 20
 
 
 def test_a_killed_server_loses_nothing_that_was_not_acked(
