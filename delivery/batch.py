@@ -73,6 +73,10 @@ class Outcomes:
         self._batch = Batch(0)
         self._lanes: set[Lane] = set()
 
+    def now_us(self, now: float) -> int:
+        """Return a monotonic time in Unix µs on PostgreSQL's clock."""
+        return self._now_us(now)
+
     @property
     def count(self) -> int:
         """Outcomes that wait: what a crash now would make doubtful."""

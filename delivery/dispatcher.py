@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from delivery import inbox, request
+from delivery import health, inbox, request
 from delivery.batch import Batch, Outcomes
 from delivery.board import Board
 from delivery.breaker import PROBE_S
@@ -54,11 +54,13 @@ class Outside:
     commit  takes a batch; answered by ``inbox.Committed``
     drop    tells the consumer that partitions are not ours any more
     gone    takes the id of an endpoint that answered 410, to be disabled
+    report  takes what is known of endpoints, every few seconds
     """
 
     commit: Callable[[Batch], None]
     drop: Callable[[Iterable[Place]], None]
     gone: Callable[[str], None]
+    report: Callable[[list[health.Report]], None] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -106,6 +108,7 @@ class Dispatcher:
         self._leaving: list[Leaving] = []
         self._drain: inbox.Drain | None = None
         self._in_flight = 0
+        self._reported_at = 0.0
 
     # The sender's side.
 
@@ -142,8 +145,8 @@ class Dispatcher:
         window = self._board.window(delivery.form.subscription)
         if window.answered(outcome_class, answer.duration_us, now):
             self._turned(window, delivery, now)
-        if outcome_class is OutcomeClass.GONE:
-            self._outside.gone(delivery.form.subscription.endpoint.id)
+        if outcome_class is not OutcomeClass.DELIVERED:
+            self._note_failure(window, delivery, outcome_class, outcome, answer, now)
         if outcome_class is OutcomeClass.DELIVERED:
             failpoint("send.after_2xx")
             delay_s = None
@@ -177,8 +180,16 @@ class Dispatcher:
         if self._is_commit_due(now):
             self._commit(now)
         self._finish_leaving()
+        if now - self._reported_at >= health.EVERY_S:
+            self._report(now)
         if self._drain is not None and self._is_at_rest():
             self._drain.done.set()
+
+    def _report(self, now: float) -> None:
+        since, self._reported_at = self._reported_at, now
+        reports = health.gather(self._turns.windows(), since, now, self._outcomes.now_us)
+        if reports:
+            self._outside.report(reports)
 
     @property
     def down(self) -> frozenset[str]:
@@ -229,6 +240,21 @@ class Dispatcher:
         return request.body(delivery)
 
     # What follows from an answer.
+
+    def _note_failure(  # noqa: PLR0917 - all of it is of one answer, on the way of each failure
+        self,
+        window: Window,
+        delivery: Delivery,
+        outcome_class: OutcomeClass,
+        outcome: str,
+        answer: Answer,
+        now: float,
+    ) -> None:
+        """Keep what is told of the endpoint; what is our own fault says nothing of it."""
+        if outcome_class is OutcomeClass.GONE:
+            self._outside.gone(delivery.form.subscription.endpoint.id)
+        if outcome_class is not OutcomeClass.OURS:
+            window.failed.note(outcome, answer.status or None, now, window.delivered_at)
 
     def _turned(self, window: Window, delivery: Delivery, now: float) -> None:
         """Act on a breaker that has opened or closed."""

@@ -19,6 +19,7 @@ from delivery.checkpoint import Checkpoint
 from delivery.consumer import Consumer, Gate
 from delivery.dispatcher import Dispatcher, Limits, Outside
 from delivery.forms import Naming
+from delivery.health import Reporter
 from delivery.inbox import Place
 from delivery.pace import Paces
 from delivery.redelivery import Redelivery
@@ -82,6 +83,7 @@ class Engine:
         self._gate = Gate()
         self._upkeep = Upkeep()
         self._paces = Paces(self._limiter)
+        self._reporter = Reporter(self.owner, self._connect)
         self._dispatcher: Dispatcher
         self._sender: Sender
         self._checkpoint: Checkpoint
@@ -138,6 +140,7 @@ class Engine:
         self._spawn("lease guard", self._redelivery.leases.guard)
         self._spawn("standings", self._standings.run)
         self._spawn("upkeep", self._upkeep.run)
+        self._spawn("health", self._reporter.run)
         self._spawn("consumer", self._consumer.run)
         self._spawn("watchdog", self._watchdog.run)
         self.is_running.set()
@@ -169,7 +172,12 @@ class Engine:
                 checkpoint_outcomes=config.delivery_checkpoint_outcomes,
                 retry_after_max_s=config.retry_after_max_s,
             ),
-            Outside(commit=self._commit, drop=self._drop, gone=self._upkeep.gone),
+            Outside(
+                commit=self._commit,
+                drop=self._drop,
+                gone=self._upkeep.gone,
+                report=self._reporter.submit,
+            ),
             turns=turns,
             outcomes=outcomes,
             cursors=Cursors(naming.cluster, lambda: self._standings.current, _seal_of),
@@ -223,6 +231,7 @@ class Engine:
             self._standings,
             self._watchdog,
             self._upkeep,
+            self._reporter,
         )
 
     def _limiter(self) -> Limiter:

@@ -248,6 +248,44 @@ class DeliveryGap(models.Model):
         return None if self.to_offset is None else self.to_offset - self.from_offset
 
 
+class EndpointStanding(models.Model):
+    """What engines know of one endpoint, written every few seconds while they send to it.
+
+    ``engines`` has what each of them has in memory, by its id and with its time; the rest is of
+    all together and outlives them.
+    """
+
+    endpoint = models.CharField(primary_key=True, max_length=40)
+    last_success_at = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(
+        null=True, help_text="First failure after the last success; null while there is none."
+    )
+    last_failure_at = models.DateTimeField(null=True)
+    failures = models.IntegerField(default=0, help_text="Since the last success.")
+    last_outcome = models.CharField(max_length=32, blank=True)
+    last_status = models.IntegerField(null=True)
+    engines = models.JSONField(default=dict)
+    disabled_at = models.DateTimeField(null=True, help_text="When failing has disabled it.")
+    probe_due_at = models.DateTimeField(null=True)
+    probe_good_at = models.DateTimeField(
+        null=True, help_text="First good probe since the last bad one."
+    )
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "endpoint_standing"
+        indexes = [
+            models.Index(
+                fields=["failing_since"],
+                condition=Q(failing_since__isnull=False),
+                name="standing_failing",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.endpoint
+
+
 class DeliveryAttempt(models.Model):
     """One request and what came of it; daily range partitions by ``at``, written by COPY only.
 

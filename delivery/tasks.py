@@ -12,6 +12,7 @@ from delivery import (
     announcements,
     attention,
     dead_letters,
+    lifecycle,
     notices,
     parking,
     partitions,
@@ -100,6 +101,20 @@ def announce_dead_letters() -> None:
 def warn_of_purge() -> None:
     """Tell partners of dead letters that are purged within three days."""
     dead_letters.warn_of_purge(clock.now())
+
+
+@shared_task
+def watch_endpoints() -> None:
+    """Tell partners of endpoints that fail or recover, and disable those that are hopeless."""
+    with alone("delivery.watch_endpoints") as mine:
+        if mine:
+            lifecycle.watch(clock.now())
+
+
+@shared_task
+def probe_endpoints() -> None:
+    """Probe endpoints that failing has disabled. Each is claimed, so none is probed twice."""
+    lifecycle.probe_due(clock.now())
 
 
 @shared_task

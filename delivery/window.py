@@ -5,7 +5,7 @@ that one with a long queue does not keep the others waiting.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from delivery.breaker import Breaker
@@ -81,6 +81,30 @@ class ParkedQueue:
         return self.queue.popleft() if self.queue else None
 
 
+class Failed:
+    """What failed at one endpoint since it took something last, for whoever tells of it.
+
+    since, last  monotonic times of the first and the newest failure; 0.0 for none
+    count        failures since ``since``; ``told`` of them are written
+    """
+
+    __slots__ = ("count", "last", "outcome", "since", "status", "told")
+
+    def __init__(self) -> None:
+        self.count = self.told = 0
+        self.since = self.last = 0.0
+        self.outcome = ""
+        self.status: int | None = None
+
+    def note(self, outcome: str, status: int | None, now: float, delivered_at: float) -> None:
+        """Take a failure; the first after a success begins anew."""
+        if self.count == 0 or delivered_at > self.last:
+            self.count = self.told = 0
+            self.since = now
+        self.count += 1
+        self.last, self.outcome, self.status = now, outcome, status
+
+
 class Window:
     """Requests in flight to one endpoint, as many as it bears.
 
@@ -89,6 +113,7 @@ class Window:
     share       its fair part of the engine, set by ``Turns``
     not_before  monotonic time before which none starts: it asked for silence, or is down
     down_since  monotonic time of the first failure of the last time it was down
+    delivered_at  monotonic time of the last success; 0.0 for none
     paced       rates that its partner set; None for most, which costs them nothing
     wake_at     monotonic time at which what a rate holds back may go on
     """
@@ -102,7 +127,9 @@ class Window:
         "_slow_to",
         "answered_at",
         "breaker",
+        "delivered_at",
         "down_since",
+        "failed",
         "feeders",
         "in_flight",
         "is_busy",
@@ -130,6 +157,8 @@ class Window:
         self.wake_at = 0.0
         self.breaker = Breaker()
         self.answered_at = 0.0
+        self.delivered_at = 0.0
+        self.failed = Failed()
         self.down_since: float | None = None
         self.feeders: deque[Feeder] = deque()
         self.parked = ParkedQueue()
@@ -152,6 +181,7 @@ class Window:
         self.answered_at = now
         if outcome_class is OutcomeClass.DELIVERED:
             self.throttles = 0
+            self.delivered_at = now
             self._grow(duration_us)
         elif outcome_class in STRAINED and not self.breaker.is_open:
             self._shrink(now)
@@ -277,6 +307,10 @@ class Turns:
         for endpoint, window in self._windows.items():
             window.paced = paced.get(endpoint)
             window.wake_at = 0.0
+
+    def windows(self) -> Iterable[tuple[str, Window]]:
+        """Return all windows by the endpoint they are of."""
+        return self._windows.items()
 
     def offer(self, window: Window, feeder: Feeder) -> None:
         """Note that ``feeder`` has something to send to this window's endpoint."""
