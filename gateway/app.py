@@ -38,18 +38,20 @@ from kafkahub import crypto
 from kafkahub.config import Config
 from kafkahub.errors import HubError, Unavailable
 from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.faults import UnknownTopic
 from kafkahub.kafka.options import admin_options, producer_options, reader_options
 from kafkahub.kafka.producer import Producer
 from kafkahub.kafka.reader import Reader
 from kafkahub.limits.limiter import Limiter
 from subscriptions.authentication import standing
+from subscriptions.cursor import NO_EPOCH, tag
 from subscriptions.live import Snapshot
 from subscriptions.snapshot import SnapshotKeeper, listen_dsn, load
 from subscriptions.usage import process_usage
 
 AUTHENTICATION_THREADS = 4
 CHECK_S = 2.0
-"""Time between two looks at the number of partitions, and at how old what we know of rights is."""
+"""Time between two looks at topics, and at how old what we know of rights is."""
 FIRST_S = 5.0
 """Longest wait for the first snapshot before requests are taken: a page that came earlier would be
 sent away for seconds, at every deployment.
@@ -84,7 +86,9 @@ class Gateway:
         id_key = crypto.parse_key(settings.id_key.get_secret_value())
         self.record_ids = RecordIds(id_key, lambda: self.topology.known_cluster)
         frames = Frames(settings.base_url, self.record_ids.of)
-        self.hub = Hub(self._make_reader, frames, _limits(settings), tolls.sent)
+        self.hub = Hub(
+            self._make_reader, frames, _limits(settings), tolls.sent, self.topology.forget
+        )
         self.writer = Writer(lambda: self._keeper.current, self._make_producer, admin)
         ring = crypto.parse_ring(settings.encryption_keys.get_secret_value())
         self.streams = Streams(self.hub, lambda: self._keeper.current, self.topology, ring)
@@ -130,7 +134,7 @@ class Gateway:
         )
         self._signals = Signals(self.drain, settings.stream_drain)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._started_s = time.monotonic()
 
@@ -157,15 +161,18 @@ class Gateway:
         with suppress(Unavailable):  # it goes on trying; until then streams are refused
             await asyncio.to_thread(self._keeper.start, FIRST_S)
         self.register.start()
-        self._watching = asyncio.create_task(self._watch(), name="gateway")
+        self._tasks = [
+            asyncio.create_task(self._watch(), name="rights"),
+            asyncio.create_task(self._follow_topics(), name="topics"),
+        ]
         self._signals.install()
 
     async def stop(self) -> None:
         """End; streams that are still open are cut."""
         self._signals.restore()
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._rest.stop()
         await self.writer.close()
         await self.hub.stop()
@@ -214,7 +221,6 @@ class Gateway:
                     await self._changed.wait()
             except TimeoutError:
                 self.streams.check_age(max(self._keeper.checked_s, self._started_s))
-                await self._look_for_partitions()
                 continue
             self._changed.clear()
             await self._check_rights()
@@ -233,13 +239,17 @@ class Gateway:
             return
         self.streams.recheck(alive, keys)
 
-    async def _look_for_partitions(self) -> None:
-        """Tell the hub how many partitions its topics have; new ones are read from the start."""
-        for topic in self.hub.seats.topics():
-            try:
-                self.hub.grow(topic, await self.topology.partitions(topic))
-            except HubError:
-                return  # Kafka is away; the hub tells of that itself
+    async def _follow_topics(self) -> None:
+        """Tell the hub of new partitions, which are read from the start, and of new topics."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            for topic in self.hub.seats.topics():
+                try:
+                    self.hub.grow(topic, await self.topology.partitions(topic))
+                    epoch = await self.topology.epoch(topic)
+                except (HubError, UnknownTopic):
+                    continue  # Kafka is away, or the topic; the hub tells of that itself
+                self.hub.check(topic, tag(epoch) if epoch else NO_EPOCH)
 
 
 def build(settings: Config, limiter: Limiter, on_drain: Callable[[], None]) -> Gateway:

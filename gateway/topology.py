@@ -15,7 +15,9 @@ from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi
 ENDS_S = 5.0
 """How long the ends of partitions count as known, as promised for lag."""
 TOPICS_S = 10.0
-"""How long numbers of partitions and ids of topics are kept: new ones are seen within 30 s."""
+"""How long numbers of partitions are kept: new ones are seen within 30 s."""
+EPOCHS_S = 3.0
+"""How long a topic counts as the same one: whoever reads is told within seconds that it is not."""
 FIXED_S = 300.0
 ASK_S = 4.0
 """Longest wait for Kafka: every answer is out within 20 s, and some need two questions."""
@@ -75,7 +77,7 @@ class Topology:
         self._topics: _Memory[dict[str, int]] = _Memory(TOPICS_S)
         self._marks: _Memory[Marks] = _Memory(ENDS_S)
         self._cluster: _Memory[str] = _Memory(FIXED_S)
-        self._ids: _Memory[str] = _Memory(TOPICS_S)
+        self._epochs: _Memory[str] = _Memory(EPOCHS_S)
         self._configs: _Memory[dict[str, str]] = _Memory(FIXED_S)
 
     async def partitions(self, topic: str) -> int:
@@ -103,7 +105,7 @@ class Topology:
 
     async def epoch(self, topic: str) -> str:
         """Return what tells a topic from a later one of its name; ``""`` where nothing does."""
-        return await self._ask(self._ids, topic, lambda: self._epoch(topic))
+        return await self._ask(self._epochs, topic, lambda: self._epoch(topic))
 
     async def offsets_at(self, topic: str, unix_ms: int) -> Mapping[int, int]:
         """Return by partition the first offset of that time or later, the end where none is.
@@ -118,6 +120,11 @@ class Topology:
     async def configs(self, topic: str) -> Mapping[str, str]:
         """Return the five settings that partners may see."""
         return await self._ask(self._configs, topic, lambda: self._public_configs(topic))
+
+    def forget(self, topic: str) -> None:
+        """Ask anew about a topic, whose offsets were found to mean other records."""
+        self._marks.known.pop(topic, None)
+        self._epochs.known.pop(topic, None)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -18,7 +18,7 @@ from gateway import metrics
 from gateway.frames import Beat, Message, State
 from gateway.hub.audience import Spec
 from gateway.hub.catchup import Catchup
-from gateway.hub.commands import Grow
+from gateway.hub.commands import Grow, Lose
 from gateway.hub.connections import Connection, Connections, Ending, Listener, Seat, ending
 from gateway.hub.groups import Frames, News
 from gateway.hub.place import Place, Tokens
@@ -48,7 +48,8 @@ class Limits:
 class Hub:
     """Feeds the listeners of one process.
 
-    charge  what is written is charged by it, and who has to wait is held, never cut
+    charge   what is written is charged by it, and who has to wait is held, never cut
+    on_lost  told of a topic before its streams end because its offsets mean other records
 
     Runs   on the event loop, between ``start`` and ``stop``, in one task and its children
     Owns   the reading thread, the catch-up pool, and the open connections
@@ -61,7 +62,9 @@ class Hub:
         frames: Frames,
         limits: Limits,
         charge: Charge = free,
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
+        self._on_lost = on_lost
         self.connections = Connections()
         self.limits = limits
         self.is_draining = False
@@ -109,6 +112,14 @@ class Hub:
     def grow(self, topic: str, partitions: int) -> None:
         """Tell that a topic has this many partitions now."""
         self._reading.command(Grow(topic, partitions))
+
+    def check(self, topic: str, epoch: bytes) -> None:
+        """Begin a topic anew where it is not the one whose offsets its listeners have.
+
+        epoch  tag of the topic's id now, ``NO_EPOCH`` where the broker gives none
+        """
+        if self.seats.are_of_another(topic, epoch):
+            self._reading.command(Lose(topic))
 
     async def seat(
         self, spec: Spec, tokens: Tokens, start: Place, ends: Ends = NO_ENDS
@@ -236,8 +247,10 @@ class Hub:
             metrics.append_to_write_seconds.observe(time.monotonic() - read[0])
 
     def _lose(self, topic: str) -> None:
-        """The offsets of a topic went back: whoever reads it must look where it stands."""
+        """The offsets of a topic mean other records: its readers must look where they stand."""
         self.seats.forget(topic)
+        if self._on_lost is not None:
+            self._on_lost(topic)
         for connection in self.connections:
             if any(topic in listener.spec.topics for listener in connection.listeners):
                 self.end(connection, ending("moved", f"{topic} begins anew"))

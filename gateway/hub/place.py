@@ -34,6 +34,10 @@ class Tokens:
     def topics(self) -> Collection[str]:
         return self._topics
 
+    def epoch(self, topic: str) -> bytes:
+        """Return the epoch tag of a topic; ``NO_EPOCH`` where the broker gave none."""
+        return self._topics[topic][1]
+
     def write(self, place: "Place") -> str:
         """Return the token of a place; ``""`` where it would be too long to be taken back."""
         offsets: dict[str, dict[int, int]] = {topic: {} for topic in self._topics}

@@ -15,6 +15,7 @@ from gateway.hub.log import Part
 from gateway.hub.place import Place, Tokens
 from gateway.hub.tape import Tape
 from kafkahub.errors import Overloaded, Unavailable
+from subscriptions.cursor import NO_EPOCH
 
 LINGER_S = 30.0
 """An audience without listeners is kept so long: a client that was cut finds it warm."""
@@ -82,6 +83,12 @@ class Seats:
         """Return the topics of all audiences."""
         return {topic for spec in self._homes for topic in spec.topics}
 
+    def are_of_another(self, topic: str, epoch: bytes) -> bool:
+        """Return whether some audience has offsets of another topic of this name."""
+        homes = (home for spec, home in self._homes.items() if topic in spec.topics)
+        tags = {home.live.tokens.epoch(topic) for home in homes}
+        return epoch != NO_EPOCH and bool(tags - {epoch, NO_EPOCH})
+
     def live(self, spec: Spec) -> Tape | None:
         """Return the live tape of an audience, None where there is none any more."""
         home = self._homes.get(spec)
@@ -117,7 +124,7 @@ class Seats:
             home.empty_s = time.monotonic()
 
     def forget(self, topic: str) -> None:
-        """Drop the audiences of a topic whose offsets went back."""
+        """Drop the audiences of a topic whose offsets mean other records now."""
         for spec in [spec for spec in self._homes if topic in spec.topics]:
             del self._homes[spec]
 
