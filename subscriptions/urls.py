@@ -3,6 +3,7 @@
 from django.urls import path
 
 from subscriptions.api import (
+    audit,
     endpoints,
     filters,
     keys,
@@ -42,6 +43,7 @@ urlpatterns = [
     path("stream-tickets", tickets.Tickets.as_view()),
     path("stream-tickets/cookie", tickets.TicketCookie.as_view()),
     path("stream-tickets/<str:ticket>", tickets.OneTicket.as_view()),
+    path("audit", audit.Audit.as_view()),
     path("notices", notices.Notices.as_view()),
     path("notices/types", notices.NoticeTypes.as_view()),
     path("notices/<str:notice>", notices.OneNotice.as_view()),
