@@ -1,0 +1,168 @@
+"""A broker that stands still for 20 s under load: clear answers, nothing lost, nothing doubled."""
+
+import itertools
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.client import HTTPException  # noqa: TID251 - what a client meets
+from pathlib import Path
+
+import pytest
+
+from kafkahub import config
+from kafkahub.devstack.kafka import VARIABLE
+from kafkahub.kafka.admin import Admin
+from kafkahub.kafka.options import admin_options, reader_options
+from kafkahub.kafka.reader import Reader
+from kafkahub.kafka.record import Position
+from subscriptions.models import Grant
+from tests import factories
+from tests.conformance.client import Answer, Client
+from tests.fakes.own_broker import Broker, own_broker
+from tests.streams.web import Web, running, wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
+
+OUTAGE_S = 20.0
+LONGEST_S = 20.0
+"""Every answer is out within."""
+WRITERS, PARTITIONS = 3, 3
+TOPIC = "orders"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    env = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    with own_broker(tmp_path / "kafka", env) as made:
+        Admin(admin_options(made.settings(config.load()))).create_topic(TOPIC, PARTITIONS, 15)
+        yield made
+
+
+@pytest.fixture
+def web(broker: Broker, tmp_path: Path, transactional_db: None) -> Iterator[Web]:
+    with running(tmp_path, kafka_bootstrap=broker.bootstrap) as made:
+        yield made
+
+
+class Load:
+    """Writers that give each record a key of its own, and try again until it is acknowledged."""
+
+    def __init__(self, web: Web, key: str) -> None:
+        self.acknowledged: list[int] = []
+        self.answers: list[tuple[Answer, float]] = []
+        self._client = Client(web.url, key)
+        self._numbers = itertools.count()
+        self._is_over = threading.Event()
+        self.v2_acknowledged: list[int] = []
+        self._threads = [threading.Thread(target=self._write) for _ in range(WRITERS)]
+        self._threads.append(threading.Thread(target=self._write_v2))
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> None:
+        """Begin no new record; return once those begun are acknowledged."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(90)
+            assert not thread.is_alive(), self.statuses
+
+    @property
+    def statuses(self) -> Counter[int]:
+        return Counter(answer.status for answer, _ in self.answers)
+
+    def _write(self) -> None:
+        while not self._is_over.is_set():
+            number = next(self._numbers)
+            while not self._is_written(number):
+                self._is_over.wait(0.2)  # a client that obeys Retry-After would wait longer
+
+    def _write_v2(self) -> None:
+        """Write as Confluent's clients do: each record once, whatever becomes of it."""
+        for number in itertools.count(1):
+            if self._is_over.is_set():
+                return
+            try:
+                answer = self._client.produce(TOPIC, {"value": {"number": -number}})
+            except (OSError, HTTPException):
+                continue
+            assert answer.status in {200, 503}, answer
+            if answer.status == 200 and answer.json["offsets"][0]["error_code"] is None:
+                self.v2_acknowledged.append(-number)
+            self._is_over.wait(0.05)
+
+    def _is_written(self, number: int) -> bool:
+        begun_s = time.monotonic()
+        try:
+            answer = self._client.send(
+                "POST",
+                f"/api/v1/topics/{TOPIC}/records?partition={number % PARTITIONS}",
+                json.dumps({"number": number}).encode(),
+                "application/json",
+                Idempotency_Key=f"order-{number}",
+            )
+        except (OSError, HTTPException):
+            return False
+        self.answers.append((answer, time.monotonic() - begun_s))
+        if answer.status == 200:
+            self.acknowledged.append(number)
+        return answer.status == 200
+
+
+@pytest.fixture
+def load(web: Web) -> Iterator[Load]:
+    owner = factories.partner()
+    factories.roomy_plan()
+    for action in Grant.Action.values:
+        Grant.objects.create(partner=owner, topic=factories.topic(TOPIC), action=action)
+    key = factories.caller(owner, scopes=frozenset({"topic:*:read", "topic:*:write"})).key
+    wait_for(lambda: TOPIC in str(Client(web.url, key).get("/topics").body), lambda: TOPIC)
+    made = Load(web, key)
+    yield made
+    made.finish()
+
+
+def stored(broker: Broker) -> list[int]:
+    """Return the numbers that Kafka has, each as often as it is there."""
+    settings = broker.settings(config.load())
+    marks = Admin(admin_options(settings)).watermarks(TOPIC)
+    reader = Reader(reader_options(settings), on_out_of_range=lambda _: None)
+    reader.assign([Position(TOPIC, number, low) for number, (low, _) in marks.items()])
+    found: list[int] = []
+    count = sum(high - low for low, high in marks.values())
+    until = time.monotonic() + 30
+    while len(found) < count and time.monotonic() < until:
+        found += [json.loads(one.value or b"")["number"] for one in reader.read(500, 0.5)]
+    reader.close()
+    return found
+
+
+def test_nothing_is_lost_or_doubled_while_the_broker_stands_still(
+    broker: Broker, web: Web, load: Load
+) -> None:
+    process = web.pid
+    load.start()
+    wait_for(lambda: len(load.acknowledged) >= 20, lambda: load.statuses)
+
+    broker.stop()
+    threading.Event().wait(OUTAGE_S)  # the length of the outage is what is asked for
+    broker.go_on()
+    after = len(load.acknowledged)
+    wait_for(lambda: len(load.acknowledged) >= after + 20, lambda: load.statuses)
+    load.finish()
+
+    assert web.pid == process
+    there = stored(broker)
+    assert sorted(number for number in there if number >= 0) == sorted(load.acknowledged)
+    assert set(load.v2_acknowledged) <= set(there)
+    refused = [(answer, spent_s) for answer, spent_s in load.answers if answer.status != 200]
+    assert refused, "nobody noticed the outage"
+    for answer, spent_s in refused:
+        assert answer.status in {503, 409}, answer
+        assert answer.json["code"] in {"unavailable", "idempotency_in_progress", "outcome_unknown"}
+        assert int(answer.headers["retry-after"]) >= 1
+        assert spent_s < LONGEST_S + 1, answer
