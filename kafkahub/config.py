@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -155,6 +156,14 @@ class Config(BaseModel):
     )
     egress_ca_file: Path | None = Field(
         None, description="CA certificates that sign endpoints'; by default Mozilla's list."
+    )
+
+    egress_proxy: SecretStr | None = Field(
+        None,
+        description="Proxy for requests to partners, `http://…` (CONNECT) or `socks5://…`.",
+    )
+    egress_proxy_exceptions: CommaList = Field(
+        (), description="Hosts dialled without it, by comma; `.example.com`: all below."
     )
 
     verification_trusted_hosts: CommaList = Field(
@@ -321,6 +330,7 @@ class Config(BaseModel):
         "admin_hosts",
         "egress_own_hosts",
         "egress_dns_servers",
+        "egress_proxy_exceptions",
         "verification_trusted_hosts",
         "operators_mail",
         "operators_apprise",
@@ -342,6 +352,15 @@ class Config(BaseModel):
         if self.operators_second_factor is None:
             return self.environment == "production"
         return self.operators_second_factor
+
+    @field_validator("egress_proxy")
+    @classmethod
+    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = urlsplit(value.get_secret_value())
+            if parts.scheme not in {"http", "socks5"} or not parts.hostname or not parts.port:
+                raise ValueError("must be http://host:port or socks5://host:port")
+        return value
 
     @field_validator("base_url", "public_url")
     @classmethod

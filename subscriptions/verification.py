@@ -8,6 +8,7 @@ from kafkahub import config
 from kafkahub.egress import urls
 from kafkahub.egress.addresses import AddressRules, is_loopback
 from kafkahub.egress.curl import Profile
+from kafkahub.egress.proxy import Proxy
 from kafkahub.egress.resolver import Resolver
 from kafkahub.errors import Fault, Invalid
 
@@ -39,6 +40,9 @@ def profile() -> Profile:
     made = Profile(rules(), allow_http=settings.egress_allow_http)
     if settings.egress_ca_file is not None:
         made = replace(made, ca_file=Path(settings.egress_ca_file))
+    if settings.egress_proxy is not None:
+        url = settings.egress_proxy.get_secret_value()
+        made = replace(made, proxy=Proxy(url, settings.egress_proxy_exceptions))
     return made
 
 

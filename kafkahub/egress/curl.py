@@ -16,6 +16,7 @@ import pycurl
 from kafkahub.certificates import ClientTls
 from kafkahub.egress import faults
 from kafkahub.egress.addresses import AddressRules
+from kafkahub.egress.proxy import Proxy
 from kafkahub.egress.urls import Target
 
 HEAD_CAP_BYTES = 32 * 1024
@@ -32,6 +33,8 @@ TRANSPORT_HEADERS = ("accept-encoding: identity", "expect:")
 """To be among the headers of every request: no compressed answers, and no ``Expect`` line, which
 libcurl adds to a large body. They are the caller's to give, so that its list is used as it is."""
 
+SUPPRESS_CONNECT_HEADERS = 265
+"""CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name."""
 _ABORT = -1
 """What a collector returns to make libcurl stop with error 23."""
 _RETRY_AFTER = b"retry-after:"
@@ -93,11 +96,13 @@ class Profile:
     """What all requests of one multi handle share. A change of it needs a new multi handle.
 
     ca_file  the certificates that sign endpoints'
+    proxy    what requests go through; None: nothing
     """
 
     rules: AddressRules
     allow_http: bool = False
     ca_file: Path = Path(certifi.where())
+    proxy: Proxy | None = None
 
 
 class Pins(dict[Place, tuple[str, ...]]):
@@ -140,6 +145,7 @@ class Transfer:
         "_pins",
         "_profile",
         "_target",
+        "_through",
         "_timeout_ms",
         "easy",
     )
@@ -159,6 +165,7 @@ class Transfer:
         self._new_pin: tuple[Place, tuple[str, ...]] | None = None
         self._timeout_ms = self._connect_timeout_ms = 0
         self._method: Method = "POST"
+        self._through: Place | None = None
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         self._forget()
@@ -208,6 +215,9 @@ class Transfer:
         easy.setopt(pycurl.HTTPHEADER, headers)
         if method == "POST":
             easy.setopt(pycurl.POSTFIELDS, body)
+        proxy = self._profile.proxy
+        if proxy is not None and self._goes_through(proxy, target, addresses[0]):
+            return
         if target.address is None:
             self._pin((target.host, target.port), addresses)
 
@@ -253,6 +263,23 @@ class Transfer:
         elif method == "OPTIONS":
             self.easy.setopt(pycurl.CUSTOMREQUEST, method)
         self._method = method
+
+    def _goes_through(self, proxy: Proxy, target: Target, address: str) -> bool:
+        """Let the proxy be asked for the address that was judged; False for an exception."""
+        easy = self.easy
+        if not proxy.serves(target.host):
+            if self._through is not None:
+                easy.setopt(pycurl.PROXY, "")
+                easy.unsetopt(pycurl.CONNECT_TO)
+            self._through = None
+            return False
+        if self._through is None:
+            easy.setopt(pycurl.PROXY, proxy.url)
+            easy.setopt(pycurl.NOPROXY, "")
+        self._through = (address, target.port)
+        shown = f"[{address}]" if ":" in address else address
+        easy.setopt(pycurl.CONNECT_TO, [f"::{shown}:{target.port}"])
+        return True
 
     def _pin(self, place: Place, addresses: tuple[str, ...]) -> None:
         """Bring the addresses unless the multi handle has them.
@@ -309,7 +336,15 @@ class Transfer:
             return status, None, "capped" if self._is_capped else "cut"
         if self._is_capped:
             return 0, "bad_response", None
-        return 0, faults.outcome_of(self._failure(code, text)), None
+        return 0, self._outcome_below_http(self._failure(code, text)), None
+
+    def _outcome_below_http(self, failure: faults.Failure) -> str:
+        outcome: str | None = None
+        if self._through is not None:
+            answered: int = self.easy.getinfo(pycurl.HTTP_CONNECTCODE)
+            refused: int = self.easy.getinfo(pycurl.PROXY_ERROR)
+            outcome = faults.proxy_outcome_of(failure, answered=answered, refused=refused)
+        return outcome or faults.outcome_of(failure)
 
     def _failure(self, code: int, text: str) -> faults.Failure:
         easy = self.easy
@@ -339,7 +374,9 @@ class Transfer:
         """Judge the very address that is dialled."""
         family, kind, protocol, place = address
         self._has_dialled, self._has_peer = True, False
-        if self._profile.rules.is_denied(_text(place[0])):
+        # The proxy's own address the operator named; what it is asked for is judged in its place.
+        judged = _text(place[0]) if self._through is None else self._through[0]
+        if self._profile.rules.is_denied(judged):
             self._is_denied = True
             bad: int = pycurl.SOCKET_BAD
             return bad
@@ -347,7 +384,8 @@ class Transfer:
 
     def _on_request(self, peer: str, _local: str, _peer_port: int, _local_port: int) -> int:
         """Judge the peer again: a connection used again was dialled under older rules."""
-        if self._profile.rules.is_denied(peer):
+        judged = peer if self._through is None else self._through[0]
+        if self._profile.rules.is_denied(judged):
             self._is_denied = True
             return _ABORT_REQUEST
         self._has_peer = True
@@ -356,7 +394,8 @@ class Transfer:
     def _on_resolve(self, *_: object) -> int:
         """Refuse: what libcurl would find was not checked. It asks for literal addresses, too."""
         is_literal = self._target is not None and self._target.address is not None
-        return _GO_ON if is_literal else _ABORT_REQUEST
+        # Through the proxy it asks for nothing but the proxy's name: the rest is an address.
+        return _GO_ON if is_literal or self._through is not None else _ABORT_REQUEST
 
     def _on_header(self, line: bytes) -> int | None:
         self._head_left -= len(line)
@@ -386,6 +425,9 @@ def _set_fixed_options(easy: pycurl.Curl, profile: Profile) -> None:
         (pycurl.FOLLOWLOCATION, 0),
         (pycurl.PROXY, ""),  # an unset proxy is taken from the environment
         (pycurl.NOPROXY, "*"),
+        (pycurl.HTTPPROXYTUNNEL, 1),  # a proxy carries, it reads nothing
+        (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),  # and is shown no header of a request
+        (SUPPRESS_CONNECT_HEADERS, 1),  # nor are its own taken for the endpoint's
         (pycurl.NETRC, pycurl.NETRC_IGNORED),
         (pycurl.NOSIGNAL, 1),
         (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),

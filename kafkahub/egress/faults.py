@@ -43,6 +43,16 @@ _BY_VERIFY_RESULT = {
 }
 """X509_V_ERR_… of OpenSSL. A private authority whose root was not sent is 20, too."""
 
+_TUNNEL_STANDS = 200
+_BY_CONNECT_STATUS = {502: "tcp_refused", 504: "tcp_timeout"}
+"""What proxies answer where the endpoint cannot be reached; everything else is of their own."""
+_BY_SOCKS_REPLY = {
+    19: "tcp_refused",  # CURLPX_REPLY_CONNECTION_REFUSED
+    21: "tcp_timeout",  # CURLPX_REPLY_HOST_UNREACHABLE
+    22: "tcp_timeout",  # CURLPX_REPLY_NETWORK_UNREACHABLE
+    24: "tcp_timeout",  # CURLPX_REPLY_TTL_EXPIRED
+}
+
 _CLIENT_CERT_TEXTS = (
     "certificate required",
     "alert bad certificate",
@@ -91,6 +101,27 @@ def outcome_of(failure: Failure) -> str:
     if code == pycurl.E_RECV_ERROR and _has(text, _CLIENT_CERT_TEXTS):
         return "tls_client_cert_refused"  # TLS 1.3 tells it after our side of the handshake
     return _BY_CODE.get(code, "bad_response")
+
+
+def proxy_outcome_of(failure: Failure, *, answered: int, refused: int) -> str | None:
+    """Return the outcome of a failure before a tunnel stood; None for one in the tunnel.
+
+    answered  the proxy's status for CONNECT, 0 where it gave none
+    refused   why a SOCKS proxy would not connect, 0 for no reason
+
+    What the proxy says of the endpoint is the endpoint's; all else is ours to mend.
+    """
+    if answered in _BY_CONNECT_STATUS:
+        return _BY_CONNECT_STATUS[answered]
+    if refused in _BY_SOCKS_REPLY:
+        return _BY_SOCKS_REPLY[refused]
+    is_refused = refused != 0 or answered not in {0, _TUNNEL_STANDS}
+    if is_refused or failure.code in {PROXY_FAILED, pycurl.E_COULDNT_RESOLVE_PROXY}:
+        return "proxy_failed"
+    if failure.code == pycurl.E_COULDNT_CONNECT:
+        return "proxy_failed"
+    is_unreached = failure.code == pycurl.E_OPERATION_TIMEDOUT and not failure.is_connected
+    return "proxy_failed" if is_unreached else None
 
 
 def _timeout(failure: Failure) -> str:

@@ -4,13 +4,12 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 from jwt import PyJWK, PyJWKClient, PyJWKSet
 from jwt.exceptions import PyJWKClientError, PyJWTError
 
-from kafkahub import config, strictjson
+from kafkahub import strictjson
 from kafkahub.egress.curl import Profile
 from kafkahub.egress.fetch import Request, fetch
 from kafkahub.errors import Invalid, IssuerUnavailable
@@ -126,11 +125,7 @@ def is_public(key: object) -> bool:
 @functools.cache
 def profile() -> Profile:
     """Return how addresses that operators set are dialled."""
-    settings = config.load()
-    if settings.egress_ca_file:
-        path = Path(settings.egress_ca_file)
-        return Profile(verification.rules(), settings.egress_allow_http, path)
-    return Profile(verification.rules(), settings.egress_allow_http)
+    return verification.profile()
 
 
 class Keyrings:
