@@ -25,11 +25,14 @@ from subscriptions.models import AuditEvent, Endpoint, Grant, Subscription, Topi
 
 State = ParkedDelivery.State
 Reason = ParkedDelivery.Reason
-RESENDABLE = frozenset({State.SCHEDULED, State.DEAD})
-DISCARDABLE = frozenset({State.SCHEDULED, State.DEAD})
+REDRIVABLE = frozenset({State.HELD, State.DEAD})
+RESENDABLE = REDRIVABLE | {State.SCHEDULED}
+DISCARDABLE = RESENDABLE | {State.BLOCKED}
 ALLOWED: Mapping[str, str] = {
     State.SCHEDULED: "resend and discard",
     State.SENDING: "nothing until its attempt has ended",
+    State.BLOCKED: "discard; it goes out after the one it is blocked by",
+    State.HELD: "redrive, resend and discard",
     State.DEAD: "redrive, resend and discard",
 }
 """What each state allows, as the refusal of anything else says it."""
@@ -90,7 +93,7 @@ def send_again(actor: Actor, row: ParkedDelivery, remade: Remade | None, *, verb
     Raises Conflict, naming what is allowed, when the row's state forbids it.
     """
     is_redrive = verb is Verb.PARKED_REDRIVEN
-    states = frozenset({State.DEAD}) if is_redrive else RESENDABLE
+    states = REDRIVABLE if is_redrive else RESENDABLE
     reason = Reason.FAILED if is_redrive else Reason.RESEND
     with transaction.atomic():
         if remade is None:
@@ -139,6 +142,7 @@ def send_delivered_again(
 def discard(actor: Actor, row: ParkedDelivery, reason: str) -> None:
     """Give a parked row up; it is listed no more. Raises Conflict while it is being sent."""
     with transaction.atomic():
+        parking.hold([row.pk])
         if not parking.discard([row.pk], DISCARDABLE):
             raise _refused(row, "discarded")
         changes = {"state": (row.state, State.DISCARDED)}
@@ -153,13 +157,16 @@ def discard_many(
     Raises Conflict, and changes nothing, when there are more or less. Rows being sent are left.
     """
     with transaction.atomic():
-        found = rows.filter(state__in=DISCARDABLE).select_for_update(of=("self",), no_key=True)
+        wanted = rows.filter(state__in=DISCARDABLE)
+        parking.hold(list(wanted.values_list("pk", flat=True)[: expected_count + 1]))
+        found = wanted.select_for_update(of=("self",), no_key=True)
         row_ids = list(found.order_by("pk").values_list("pk", flat=True)[: expected_count + 1])
         if len(row_ids) != expected_count:
             found_text = "more" if len(row_ids) > expected_count else str(len(row_ids))
             text = f"{expected_count} rows were expected, there are {found_text}."
             raise Conflict(f"{text} Nothing was done.")
-        parking.discard(row_ids, DISCARDABLE)
+        if len(parking.discard(row_ids, DISCARDABLE)) != len(row_ids):
+            raise Conflict("Some of the rows are about to be sent just now. Nothing was done.")
         if row_ids:
             subject = Subject("parked", f"{len(row_ids)} rows", actor.partner)
             changes = {"count": (len(row_ids), 0)}

@@ -1,6 +1,6 @@
 """Outcomes on their way to PostgreSQL: what one checkpoint writes, all of it or nothing (pure)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
@@ -11,7 +11,9 @@ from delivery.ledger import TEST_PREFIX, AttemptRow, Dead, Later, NewlyParked, P
 from delivery.outcome import OutcomeClass
 from delivery.positions import Floor, LaneRow, Place
 from delivery.request import Request
+from delivery.succession import Order
 from kafkahub.egress.curl import Answer
+from kafkahub.kafka.envelope import Body
 
 UNKNOWN_WAIT_S = 5.0
 """When a row is looked at again whose subscription was not in the snapshot."""
@@ -32,6 +34,9 @@ class Batch:
     """Everything that one checkpoint makes durable, in one transaction.
 
     delivered, rescheduled, dead   what came of claimed parked rows
+    unclaimed  claimed rows that go on waiting behind their head
+    orders     that rows of this batch were added to or ended of
+    dissolved  lanes (subscription, topic, partition) whose parked rows keep no order any more
     """
 
     number: int
@@ -40,6 +45,9 @@ class Batch:
     delivered: list[str] = field(default_factory=list)
     rescheduled: list[Later] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
+    unclaimed: list[str] = field(default_factory=list)
+    orders: set[Order] = field(default_factory=set)
+    dissolved: set[tuple[str, str, int]] = field(default_factory=set)
     lanes: list[LaneRow] = field(default_factory=list)
     floors: list[Floor] = field(default_factory=list)
     hastened: list[Hastened] = field(default_factory=list)
@@ -53,6 +61,8 @@ class Batch:
             or self.delivered
             or self.rescheduled
             or self.dead
+            or self.unclaimed
+            or self.dissolved
             or self.lanes
             or self.floors
             or self.hastened
@@ -96,6 +106,7 @@ class Outcomes:
         self._batch.parked = [
             row for row in self._batch.parked if (row.topic, row.partition) != place
         ]
+        self._batch.dissolved = {lane for lane in self._batch.dissolved if lane[1:] != place}
         self._batch.gaps = [
             found for found in self._batch.gaps if (found.gap.topic, found.gap.partition) != place
         ]
@@ -108,6 +119,7 @@ class Outcomes:
         """Note that a delivery is done."""
         if delivery.parked is not None:
             self._batch.delivered.append(delivery.webhook_id)
+            self._ended(delivery.parked)
 
     def failed(
         self,
@@ -116,12 +128,30 @@ class Outcomes:
         outcome: str,
         status: int | None,
         delay_s: float | None,
+        *,
+        order_key: bytes | None = None,
+        is_held: bool = False,
     ) -> None:
-        """Park a delivery, or bury it where ``delay_s`` is None."""
+        """Park a delivery, or bury it where ``delay_s`` is None.
+
+        order_key  tag of the key that it is the head of now, None where it goes out on its own
+        is_held    whether it is kept, for a person, rather than buried
+        """
+        end = "held" if is_held else "dead"
         if delivery.parked is None:
-            state, reason = ("dead", "exhausted") if delay_s is None else ("scheduled", "failed")
-            self._park(delivery, state, reason, delay_s, sent=sent, outcome=outcome, status=status)
+            state, reason = (end, "exhausted") if delay_s is None else ("scheduled", "failed")
+            self._park(
+                delivery,
+                state,
+                reason,
+                delay_s,
+                made=sent.made,
+                outcome=outcome,
+                status=status,
+                order_key=order_key,
+            )
         elif delay_s is None:
+            self._ended(delivery.parked)
             self._batch.dead.append(
                 Dead(
                     delivery.webhook_id,
@@ -130,6 +160,7 @@ class Outcomes:
                     status,
                     delivery.attempts,
                     delivery.sends,
+                    end,
                 )
             )
         else:
@@ -146,17 +177,29 @@ class Outcomes:
         if subscriptions:
             self._batch.hastened.append(Hastened(subscriptions, self._now_us(since)))
 
-    def give_back(self, row: ParkedRow) -> None:
+    def give_back(self, row: ParkedRow, delay_s: float = UNKNOWN_WAIT_S) -> None:
         """Give back a claimed row whose subscription is not known here yet or any more."""
-        self._batch.rescheduled.append(
-            Later(row.id, UNKNOWN_WAIT_S, "", None, row.attempts, row.sends)
-        )
+        self._batch.rescheduled.append(Later(row.id, delay_s, "", None, row.attempts, row.sends))
+
+    def unclaim(self, rows: Iterable[ParkedRow]) -> None:
+        """Give back claimed rows that go on waiting behind their head."""
+        self._batch.unclaimed += [row.id for row in rows]
+
+    def block(self, delivery: Delivery, made: Body, order_key: bytes) -> None:
+        """Set a record aside that waits behind a parked one of its key; ``made`` is its body."""
+        self._park(delivery, "blocked", "blocked", None, made=made, order_key=order_key)
+
+    def dissolve(self, lane: Lane) -> None:
+        """Let the parked rows of a lane go out on their own: it keeps another order now."""
+        place = (lane.partition.topic, lane.partition.number)
+        self._batch.dissolved.add((lane.form.subscription.id, *place))
 
     def born_dead(self, delivery: Delivery, reason: str) -> None:
         """Set aside what can never be sent as it is; a person may redrive it."""
         if delivery.parked is None:
             self._park(delivery, "dead", reason, None)
         else:
+            self._ended(delivery.parked)
             self._batch.dead.append(
                 Dead(delivery.webhook_id, reason, reason, None, delivery.attempts, delivery.sends)
             )
@@ -217,6 +260,7 @@ class Outcomes:
         batch.number = self._number
         lanes, self._lanes = self._lanes, set()
         touched = {lane.partition for lane in lanes}
+        dissolved = {lane[1:] for lane in batch.dissolved}
         parked = {(row.topic, row.partition) for row in batch.parked}
         parked |= {(found.gap.topic, found.gap.partition) for found in batch.gaps}
         for lane in lanes:
@@ -224,7 +268,7 @@ class Outcomes:
                 batch.lanes.append(_lane_row(lane))
         for partition in partitions:
             place = (partition.topic, partition.number)
-            is_due = partition in touched or place in parked
+            is_due = partition in touched or place in parked or place in dissolved
             if is_due or partition.floor.position() != partition.saved:
                 batch.floors.append(self._floor(partition))
         if partitions and not batch.floors and not batch.is_empty:
@@ -251,9 +295,10 @@ class Outcomes:
         reason: str,
         delay_s: float | None,
         *,
-        sent: Request | None = None,
+        made: Body | None = None,
         outcome: str = "",
         status: int | None = None,
+        order_key: bytes | None = None,
     ) -> None:
         form, record, lane = delivery.form, delivery.record, delivery.lane
         if lane is None or record is None or lane.partition.is_lost:
@@ -268,23 +313,34 @@ class Outcomes:
                 form.generation,
                 None if form.topic.is_sensitive else record.key,
                 record.timestamp_ms,
-                sent.body if sent is not None else None,
+                made.content if made is not None else None,
                 form.topic.is_sensitive,
-                dict(sent.made.headers) if sent is not None else {},
+                dict(made.headers) if made is not None else {},
                 form.subscription.grants[record.topic].version,
                 state,
                 reason,
                 delivery.attempts,
                 delivery.sends,
                 delay_s,
-                outcome or reason,
+                outcome or ("" if state == "blocked" else reason),
                 status,
+                order_key,
             )
         )
+        if order_key is not None:
+            order = Order(form.subscription.id, record.topic, record.partition, order_key)
+            self._batch.orders.add(order)
+
+    def _ended(self, row: ParkedRow) -> None:
+        """Note that whoever waits behind this row may go on."""
+        if row.order_key is not None:
+            order = Order(row.subscription, row.topic, row.partition, row.order_key)
+            self._batch.orders.add(order)
 
 
 def _lane_row(lane: Lane) -> LaneRow:
     state, next_offset = lane.row()
+    head_attempts, not_before_us = lane.head(next_offset)
     lane.is_dirty = False
     partition = lane.partition
     return LaneRow(
@@ -295,6 +351,8 @@ def _lane_row(lane: Lane) -> LaneRow:
         lane.reason,
         next_offset,
         seeks=lane.seeks,
+        head_attempts=head_attempts,
+        not_before_us=not_before_us,
     )
 
 

@@ -4,7 +4,7 @@ Belongs to the dispatcher's thread; does no I/O. It decides which deliveries exi
 for a lane; the dispatcher decides what happens to each of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from delivery import inbox
@@ -15,6 +15,7 @@ from delivery.inbox import Place
 from delivery.lanes import RECREATED, Delivery, Lane, LaneState, Partition
 from delivery.ledger import ParkedRow
 from delivery.losses import RETENTION, Losses
+from delivery.ordering import LANE_KEY, KeyLane, OrderedLane, SerialLane
 from delivery.request import LaneForm
 from delivery.standings import Standings
 from delivery.window import PROBES_MAX, Paced, Turns, Window
@@ -69,6 +70,14 @@ class Board:
         # Ordered, so that the same notes make the same requests in the same order.
         self._behind: dict[Lane, None] = {}
         self._full: dict[Lane, None] = {}
+        self._sleeping: dict[SerialLane, None] = {}
+        self._retiring: dict[Lane, None] = {}
+        self.dying: dict[OrderedLane, None] = {}
+        """Lanes where something waits for a dead letter to be durable."""
+        self.held: dict[SerialLane, None] = {}
+        """Lanes that wait for a person."""
+        self.parking: dict[KeyLane, None] = {}
+        """Lanes with records to be parked behind a head."""
         self.partitions: dict[Place, Partition] = {}
         self.snapshot = NOTHING
         self.down: frozenset[str] = frozenset()
@@ -105,7 +114,7 @@ class Board:
                 floor.read(owed)
         floor.skip_to(note.next_offset)
         for lane in touched:
-            self._offer(lane)
+            self.offer(lane)
             self._watch(lane, now)
 
     def backlog_fed(self, note: inbox.BacklogFed) -> None:
@@ -127,7 +136,7 @@ class Board:
         if lane.state is LaneState.LIVE:
             failpoint("handover.before_live")
             self._behind.pop(lane, None)
-        self._offer(lane)
+        self.offer(lane)
 
     def overtaken(self, note: inbox.Overtaken) -> None:
         """Announce what retention took from the lanes that the shared reader feeds."""
@@ -153,12 +162,12 @@ class Board:
     def told(self, standings: Standings) -> None:
         """Let lanes go on whose partner was told of their gap."""
         for lane in self.losses.told(standings):
-            self._offer(lane)
+            self.offer(lane)
 
     def give_back(self, delivery: Delivery, lane: Lane) -> None:
         """Take back a delivery whose attempt did not count."""
         lane.give_back(delivery)
-        self._offer(lane)
+        self.offer(lane)
 
     def settle(self, delivery: Delivery) -> None:
         """Note that a delivery is delivered or parked."""
@@ -167,6 +176,8 @@ class Board:
             lane.settle(delivery)
             if lane.is_dirty:
                 self._outcomes.touch(lane)
+            if lane.is_ordered:
+                self.offer(lane)  # what waited behind it may go
 
     # Partitions and lanes that come, change and go.
 
@@ -204,8 +215,7 @@ class Board:
             if partition is not None:
                 partition.is_leaving = True
                 for lane in partition.lanes.values():
-                    lane.queue.clear()
-                    lane.returned.clear()
+                    lane.drop()
 
     def is_busy(self, place: Place) -> bool:
         """Return whether requests of this partition are out."""
@@ -237,6 +247,8 @@ class Board:
     def _reform(self, lane: Lane, form: LaneForm) -> None:
         """Let what is queued go out by the settings of now, to the endpoint of now."""
         before = lane.form.subscription
+        if before.ordering != form.subscription.ordering:
+            self._retire(lane)
         topic = lane.partition.topic
         is_right_new = before.grants.get(topic) != form.subscription.grants.get(topic)
         if before.endpoint.id != form.subscription.endpoint.id:
@@ -245,7 +257,7 @@ class Board:
         if is_right_new and (lane.queue or lane.is_granted) and lane.state is not LaneState.PAUSED:
             # What is queued was projected under the grant of before: it is read again.
             self._fall_behind(lane, "grant_changed")
-        self._offer(lane)
+        self.offer(lane)
 
     def _found(self, partition: Partition, found: inbox.Found) -> None:
         """Set a lane up where its row says that it stands."""
@@ -256,8 +268,7 @@ class Board:
             return
         if before is not None:  # a person has moved it: what is out still lands, and counts no more
             self._abandon(before)
-        lane = Lane(partition, form, set(found.settled))
-        partition.lanes[row.subscription] = lane
+        lane = self._made(partition, form, set(found.settled), found.waiting)
         lane.live_from = max(row.next_offset, partition.floor.next_offset)
         lane.seeks = row.seeks
         self.losses.found(lane, found.untold)
@@ -267,7 +278,58 @@ class Board:
                 partition.is_recreated = True
             self._behind[lane] = None
             self._outcomes.touch(lane)
+        if isinstance(lane, SerialLane):
+            lane.restore(row.next_offset, row.head_attempts, row.not_before_us)
+            self._sleeping[lane] = None  # until the next look at least
         self._heed(lane)
+
+    def _made(
+        self, partition: Partition, form: LaneForm, ahead: set[int], waiting: Collection[bytes]
+    ) -> Lane:
+        """Return a new lane of the kind that its subscription asks for.
+
+        waiting  order keys with parked rows, which keep none where the lane does not
+        """
+        subscription = form.subscription
+        lane: Lane
+        match subscription.ordering:
+            case "key":
+                lane = KeyLane(partition, form, ahead, waiting, secret=self._naming.id_key)
+            case "partition":
+                lane = SerialLane(partition, form, ahead, {LANE_KEY}.intersection(waiting))
+            case _:
+                lane = Lane(partition, form, ahead)
+        partition.lanes[subscription.id] = lane
+        if waiting and not (isinstance(lane, OrderedLane) and lane.heads.keys() == set(waiting)):
+            self._outcomes.dissolve(lane)
+        return lane
+
+    def _retire(self, lane: Lane) -> None:
+        """Let another kind of lane take over once what is out has ended."""
+        lane.retire()
+        self._outcomes.touch(lane)
+        self._full.pop(lane, None)
+        self._behind[lane] = None
+        self._retiring[lane] = None
+
+    def _succeed(self) -> None:
+        """Let others take over from lanes that have nothing out any more."""
+        for lane in [one for one in self._retiring if not one.in_flight]:
+            lane.retire()
+            if not lane.is_idle:
+                continue
+            del self._retiring[lane]
+            self._forget(lane)
+            if lane.partition.lanes.get(lane.form.subscription.id) is not lane:
+                continue  # its partition or subscription went meanwhile
+            waiting = lane.heads.keys() if isinstance(lane, OrderedLane) else ()
+            fresh = self._made(lane.partition, lane.form, lane.ahead, waiting)
+            fresh.owe_from(lane.read_offset, "")
+            fresh.seeks = lane.seeks
+            self.losses.found(fresh, lane.untold)
+            self._behind[fresh] = None
+            self._outcomes.touch(fresh)
+            self._heed(fresh)
 
     def _form(self, partition: Partition, subscription: str) -> LaneForm | None:
         return self._naming.lane(
@@ -282,6 +344,11 @@ class Board:
         """Pause or resume a lane as its subscription says, and its partition."""
         is_held = lane.partition.is_recreated
         is_sending = lane.form.subscription.sending and not is_held
+        if isinstance(lane, SerialLane) and lane.is_held and not is_held:
+            self.held[lane] = None
+            if lane.state is not LaneState.PAUSED:
+                self._fall_behind(lane, "held", LaneState.PAUSED)
+            return
         if not is_sending and lane.state is not LaneState.PAUSED:
             reason = lane.reason if is_held else "subscription"
             self._fall_behind(lane, reason, LaneState.PAUSED)
@@ -289,15 +356,28 @@ class Board:
             lane.resume()
             self._behind[lane] = None
             self._outcomes.touch(lane)
-            self._offer(lane)
+            self.offer(lane)
 
     def _abandon(self, lane: Lane) -> None:
         lane.abandon()
         del lane.partition.lanes[lane.form.subscription.id]
+        self._retiring.pop(lane, None)
+        self._forget(lane)
+
+    def _forget(self, lane: Lane) -> None:
         self._behind.pop(lane, None)
         self._full.pop(lane, None)
+        if isinstance(lane, OrderedLane):
+            self.dying.pop(lane, None)
+        if isinstance(lane, SerialLane):
+            self._sleeping.pop(lane, None)
+            self.held.pop(lane, None)
+        elif isinstance(lane, KeyLane):
+            self.parking.pop(lane, None)
 
     def _fall_behind(self, lane: Lane, reason: str, state: LaneState = LaneState.BEHIND) -> None:
+        if lane.partition.is_leaving:
+            return  # its queue is dropped, so no place can be told of it
         failpoint("lane.behind.before_row")
         lane.fall_behind(reason, state)
         self._outcomes.touch(lane)
@@ -307,9 +387,49 @@ class Board:
         else:
             self._behind.pop(lane, None)
 
-    def _offer(self, lane: Lane) -> None:
-        if lane.queue or lane.returned:
+    def offer(self, lane: Lane) -> None:
+        """Let the lane take its turns while it has something to send."""
+        if lane.is_hungry:
             self._turns.offer(self.window(lane.form.subscription), lane)
+        if lane.is_ordered and isinstance(lane, KeyLane) and lane.to_park:
+            self.parking[lane] = None
+
+    # Lanes that keep an order.
+
+    def lane_of(self, subscription: str, place: Place) -> OrderedLane | None:
+        """Return a lane that keeps an order; None where it is not ours."""
+        partition = self.partitions.get(place)
+        lane = partition.lanes.get(subscription) if partition is not None else None
+        return lane if isinstance(lane, OrderedLane) and lane.is_ours else None
+
+    def sleep(self, lane: SerialLane) -> None:
+        """Read nothing more for a lane whose head is tried again later."""
+        if not lane.is_ours:
+            return
+        if lane.state is not LaneState.PAUSED:
+            self._fall_behind(lane, "head")
+        self._sleeping[lane] = None
+        self._outcomes.touch(lane)
+
+    def read_again(self, lane: OrderedLane) -> None:
+        """Read what a lane owes once more."""
+        if lane.state is not LaneState.PAUSED:
+            self._fall_behind(lane, "grant_changed")
+
+    def heed(self, lane: SerialLane) -> None:
+        """Pause or resume a lane that has begun or ceased to wait for a person."""
+        if not lane.is_held:
+            self.held.pop(lane, None)
+        self._heed(lane)
+
+    def _wake(self, now: float) -> None:
+        """Let heads be tried again that are due."""
+        now_us = self._outcomes.now_us(now)
+        for lane in list(self._sleeping):
+            if lane.not_before_us is None or lane.not_before_us <= now_us:
+                del self._sleeping[lane]
+                lane.wake()
+                self.offer(lane)
 
     # Endpoints that go down and come back.
 
@@ -320,11 +440,17 @@ class Board:
             if lane.state is LaneState.LIVE:
                 self._fall_behind(lane, "endpoint_down")
 
-    def endpoint_up(self, endpoint: str) -> list[str]:
-        """Let an endpoint be served again; return its subscriptions in the snapshot."""
+    def endpoint_up(self, endpoint: str, since: float) -> list[str]:
+        """Let an endpoint be served again; return its subscriptions in the snapshot.
+
+        since  monotonic time of its first failure: heads that failed since then are due
+        """
         self.down -= {endpoint}
+        since_us = self._outcomes.now_us(since)
         for lane in self._lanes_of(endpoint):
-            self._offer(lane)
+            if isinstance(lane, SerialLane) and lane.failed_us >= since_us:
+                lane.wake()
+            self.offer(lane)
         live = self.snapshot.subscriptions.values()
         return [one.id for one in live if one.endpoint.id == endpoint]
 
@@ -342,6 +468,10 @@ class Board:
         """Judge full lanes, and ask the backlog reader for those that have room."""
         if self._full or self._is_gated:
             self._judge_full(now)
+        if self._sleeping:
+            self._wake(now)
+        if self._retiring:
+            self._succeed()
         if self._behind:
             self._refill()
 
@@ -358,12 +488,12 @@ class Board:
         )
 
     def _is_resting(self, lane: Lane, now: float) -> bool:
-        is_waiting = lane.state is LaneState.LIVE and (lane.queue or lane.returned)
+        is_waiting = lane.state is LaneState.LIVE and (lane.queued or lane.returned)
         return bool(is_waiting) and self.window(lane.form.subscription).not_before > now
 
     def _watch(self, lane: Lane, now: float) -> None:
         room = self._room
-        is_full = len(lane.queue) >= room.records or lane.queued_bytes >= room.bytes_
+        is_full = lane.queued >= room.records or lane.queued_bytes >= room.bytes_
         if is_full and lane.full_since is None:
             lane.full_since = now
             self._full[lane] = None
@@ -376,7 +506,7 @@ class Board:
         """
         room = self._room
         for lane in list(self._full):
-            is_half = len(lane.queue) * 2 <= room.records and lane.queued_bytes * 2 <= room.bytes_
+            is_half = lane.queued * 2 <= room.records and lane.queued_bytes * 2 <= room.bytes_
             if is_half:
                 lane.full_since = None
                 self._full.pop(lane, None)
@@ -409,8 +539,10 @@ class Board:
 
     def _free(self, lane: Lane) -> int:
         """Return how many records to read for a lane that is behind: none until half is free."""
+        if lane.is_waiting or lane in self._retiring:
+            return 0
         if lane.form.subscription.endpoint.id in self.down:
-            return 0 if lane.queue or lane.returned else PROBES_MAX
-        free = self._room.records - len(lane.queue)
+            return 0 if lane.queued or lane.returned else PROBES_MAX
+        free = self._room.records - lane.queued
         has_room = free * REFILL_SHARE >= self._room.records
         return free if has_room and lane.queued_bytes < self._room.bytes_ else 0

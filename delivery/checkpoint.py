@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from delivery import gaps, ledger, metrics, positions
+from delivery import gaps, ledger, metrics, positions, succession
 from delivery.batch import Batch
 from delivery.database import Conn
 from delivery.inbox import Committed, Place
@@ -60,23 +60,24 @@ class Checkpoint:
     def run(self) -> None:
         """Write batches until stopped."""
         while (batch := self._batches.get()) is not None:
-            fenced = self._durable(batch)
-            if fenced is None:
+            committed = self._durable(batch)
+            if committed is None:
                 break
             metrics.count(batch)
             for found in batch.gaps:
                 log.error("gap.found", **found.gap._asdict())
-            self._on_committed(Committed(batch.number, frozenset(fenced)), batch)
+            self._on_committed(committed, batch)
         if self._conn is not None:
             self._conn.close()
 
-    def _durable(self, batch: Batch) -> set[Place] | None:
+    def _durable(self, batch: Batch) -> Committed | None:
         """Write a batch however long it takes; None when stopped before it was."""
         failures = 0
         while True:
             try:
                 if failures and (written := self._already_written(batch)):
-                    return {(floor.topic, floor.partition) for floor in batch.floors} - written
+                    fenced = {(one.topic, one.partition) for one in batch.floors} - written
+                    return Committed(batch.number, frozenset(fenced))
                 with metrics.checkpoint_seconds.time():
                     return self._write(batch)
             except psycopg.Error as error:
@@ -88,10 +89,11 @@ class Checkpoint:
             if self._stopping.wait(RETRY_S):
                 return None
 
-    def _write(self, batch: Batch) -> set[Place]:
+    def _write(self, batch: Batch) -> Committed:
         conn = self._connection()
         with conn.transaction(), conn.cursor() as cur:
             fenced = positions.advance(cur, batch.floors)
+            succession.hold(cur, {(one.topic, one.partition) for one in batch.orders})
             ours = [row for row in batch.parked if (row.topic, row.partition) not in fenced]
             ours += self._announced(cur, batch, fenced)
             ledger.copy_attempts(cur, batch.attempts)
@@ -106,17 +108,21 @@ class Checkpoint:
                 dead=batch.dead,
                 kept_days=self._kept_days,
             )
+            succession.unclaim(cur, self._owner, batch.unclaimed)
             for subscriptions, since_us in batch.hastened:
                 ledger.hasten(cur, subscriptions, since_us=since_us)
             lanes = [row for row in batch.lanes if (row.topic, row.partition) not in fenced]
             epochs = {(floor.topic, floor.partition): floor.epoch for floor in batch.floors}
             positions.save_lanes(cur, lanes, owner=self._owner, epochs=epochs)
+            for lane in batch.dissolved:
+                succession.dissolve(cur, lane, kept_days=self._kept_days)
+            emptied = succession.promote(cur, batch.orders)
             failpoint("checkpoint.before_commit")
         failpoint("checkpoint.after_commit")
         if any(row.state != LIVE for row in lanes):
             failpoint("lane.behind.after_row")
         self._note_fenced(fenced)
-        return fenced
+        return Committed(batch.number, frozenset(fenced), frozenset(emptied))
 
     def _announced(
         self, cur: positions.Cur, batch: Batch, fenced: set[Place]

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from delivery import gaps, ledger, metrics, positions
+from delivery import gaps, ledger, metrics, positions, succession
 from delivery.database import Conn
 from delivery.halts import Halts
 from delivery.inbox import (
@@ -312,11 +312,13 @@ class Consumer:
         ):
             settled.setdefault(subscription, set()).add(offset)
         untold = gaps.untold(conn, *place)
+        waiting = _waiting(conn, place)
         return [
             Found(
                 rows.get(live) or _new_lane(live, place, floor),
                 frozenset(settled.get(live, ())),
                 untold.get(live, ""),
+                waiting.get(live, frozenset()),
             )
             for live in wanted
         ]
@@ -369,6 +371,14 @@ class Consumer:
                     self._conn = None
             if self._stopping.wait(RETRY_S):
                 raise Stopped
+
+
+def _waiting(conn: Conn, place: Place) -> dict[str, frozenset[bytes]]:
+    """Return the order keys of a partition that have open parked rows, by subscription."""
+    found: dict[str, set[bytes]] = {}
+    for subscription, order_key in succession.waiting(conn, *place):
+        found.setdefault(subscription, set()).add(order_key)
+    return {subscription: frozenset(keys) for subscription, keys in found.items()}
 
 
 def _new_lane(subscription: str, place: Place, offset: int) -> LaneRow:

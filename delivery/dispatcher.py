@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,9 +16,11 @@ from delivery import health, inbox, request
 from delivery.batch import Batch, Outcomes
 from delivery.board import Board
 from delivery.breaker import PROBE_S
-from delivery.forms import is_outdated, is_same_right
+from delivery.forms import is_same_right
+from delivery.heads import Heads
 from delivery.inbox import Place
 from delivery.lanes import Delivery
+from delivery.ordering import OrderedLane, SerialLane
 from delivery.outcome import OutcomeClass, classify, name_of
 from delivery.request import Request
 from delivery.retry import kept, next_delay_s, retry_after
@@ -27,6 +30,9 @@ from kafkahub import clock
 from kafkahub.egress.curl import Answer
 from kafkahub.failpoints import failpoint
 from kafkahub.kafka.envelope import Body
+
+if TYPE_CHECKING:
+    from delivery.succession import Order
 
 log = structlog.get_logger()
 
@@ -99,6 +105,7 @@ class Dispatcher:
         self._outside = outside
         self._turns = turns
         self._outcomes = outcomes
+        self._heads = Heads(board, outcomes, turns)
         self._cursors = cursors
         self._random = random.Random(seed)  # noqa: S311 - jitter and trace ids, no secrets
         self._inbox: deque[inbox.Note] = deque()
@@ -109,6 +116,8 @@ class Dispatcher:
         self._drain: inbox.Drain | None = None
         self._in_flight = 0
         self._reported_at = 0.0
+        self.held: frozenset[Order] = frozenset()
+        """Orders of lanes that wait for a person; swapped as a whole, for other threads."""
 
     # The sender's side.
 
@@ -155,7 +164,7 @@ class Dispatcher:
             delay_s = self._wait_for_endpoint(delivery, outcome)
         elif outcome_class.counts or outcome_class is OutcomeClass.BLOCKED:
             failpoint("send.after_failure")
-            delay_s = self._failed(sent, answer, outcome, outcome_class, asked_s)
+            delay_s = self._failed(sent, answer, outcome, outcome_class, asked_s, now=now)
         else:
             delay_s = self._put_off(delivery, now, outcome_class, asked_s, outcome=outcome)
         self._outcomes.attempt(
@@ -167,6 +176,9 @@ class Dispatcher:
             delay_s=delay_s,
             now=now,
         )
+        if delivery.lane is None:
+            is_over = outcome_class is OutcomeClass.DELIVERED
+            self._heads.landed(delivery, is_over=is_over)
         self._turns.landed(window)
 
     def tick(self, now: float) -> None:
@@ -176,6 +188,8 @@ class Dispatcher:
         self._turns.wake_due(now)
         self._board.told(self._cursors.standings)
         self._board.pace(now)
+        if self._board.parking:
+            self._heads.park(self._limits.checkpoint_outcomes - self._unflushed())
         self._note_landed()
         if self._is_commit_due(now):
             self._commit(now)
@@ -204,13 +218,14 @@ class Dispatcher:
     # Requests out.
 
     def _request(self, delivery: Delivery, now: float) -> Request | None:
+        if delivery.lane is None:
+            self._heads.started(delivery)
         if not delivery.webhook_id:
             delivery.webhook_id = delivery.form.deliveries.of(delivery.offset)
         lane = delivery.lane
         if lane is not None and delivery.form is not lane.form:
             if not is_same_right(delivery.form, lane.form):
-                self._board.settle(delivery)
-                self._outcomes.outdated(delivery)
+                self._heads.outdated(delivery, lane)
                 self._turns.landed(self._board.window(lane.form.subscription))
                 return None
             delivery.form = lane.form  # secrets and URL of now, not of when it was read
@@ -231,6 +246,8 @@ class Dispatcher:
             failpoint("lane.before_send")
             ready.is_probe = self._board.window(delivery.form.subscription).breaker.is_open
             return ready
+        if delivery.lane is None:
+            self._heads.landed(delivery, is_over=False)
         self._turns.landed(self._board.window(delivery.form.subscription))
         return None
 
@@ -266,7 +283,7 @@ class Dispatcher:
         else:
             window.closed(now)
             since = window.down_since if window.down_since is not None else now
-            self._outcomes.hasten(self._board.endpoint_up(endpoint), since)
+            self._outcomes.hasten(self._board.endpoint_up(endpoint, since), since)
             log.info("endpoint.came_back", endpoint=endpoint, down_s=round(now - since, 1))
 
     def _wait_for_endpoint(self, delivery: Delivery, outcome: str) -> float:
@@ -291,11 +308,15 @@ class Dispatcher:
         outcome: str,
         outcome_class: OutcomeClass,
         asked_s: int | None,
+        *,
+        now: float,
     ) -> float | None:
         """Park a delivery by its schedule; return the seconds to its next attempt, or None."""
         delivery = sent.delivery
-        subscription = delivery.form.subscription
-        delivery.attempts += 1
+        lane, subscription = delivery.lane, delivery.form.subscription
+        status = answer.status or None
+        if not (isinstance(lane, SerialLane) and lane.is_on_trial):
+            delivery.attempts += 1
         delay_s = next_delay_s(
             subscription.schedule_s,
             delivery.attempts,
@@ -304,8 +325,14 @@ class Dispatcher:
             retry_after_s=asked_s,
             is_overloaded=outcome_class is OutcomeClass.OVERLOADED,
         )
+        if isinstance(lane, OrderedLane):
+            return self._heads.failed(
+                sent, lane, outcome_class, delay_s, outcome=outcome, status=status, now=now
+            )
         self._board.settle(delivery)
-        self._outcomes.failed(delivery, sent, outcome, answer.status or None, delay_s)
+        due = delivery.parked
+        is_held = subscription.holds and due is not None and due.order_key is not None
+        self._outcomes.failed(delivery, sent, outcome, status, delay_s, is_held=is_held)
         return delay_s
 
     def _put_off(
@@ -364,7 +391,10 @@ class Dispatcher:
         self._board.losses.committed(note.number, now)
         if note.fenced:
             self._board.lose(note.fenced)
+            self._heads.reclaim()
             self._outside.drop(note.fenced)
+        self._heads.committed(note)
+        self.held = self._heads.held(self._durable)
 
     # Notes from other threads.
 
@@ -381,17 +411,20 @@ class Dispatcher:
             case inbox.Committed():
                 self._committed(note, now)
             case inbox.ParkedClaimed():
-                self._claimed(note)
+                self._heads.claimed(note.rows)
             case inbox.ParkedForgotten():
-                self._turns.forget_parked()
+                self._heads.forget()
+            case inbox.Released():
+                self._heads.released(note.orders)
             case inbox.SnapshotChanged():
                 self._board.changed(note)
-                self._reclaim()
+                self._heads.reclaim()
             case inbox.Assigned():
                 self._board.assigned(note)
             case inbox.Revoked():
                 self._leaving.append(Leaving(note))
                 self._board.leave(note.places)
+                self._heads.reclaim()
             case inbox.Lost():
                 self._lose(note.places)
             case inbox.Drain():
@@ -400,29 +433,11 @@ class Dispatcher:
                 note.owing = self._board.owing(now)
                 note.done.set()
 
-    def _claimed(self, note: inbox.ParkedClaimed) -> None:
-        for row in note.rows:
-            form = self._board.parked_form(row)
-            if form is None or not form.subscription.sending or is_outdated(row, form):
-                self._outcomes.give_back(row)
-                continue
-            delivery = Delivery(form, None, row.offset)
-            delivery.parked = row
-            delivery.webhook_id = row.id
-            delivery.attempts, delivery.sends = row.attempts, row.sends
-            window = self._board.window(form.subscription)
-            window.parked.queue.append(delivery)
-            self._turns.offer(window, window.parked)
-
-    def _reclaim(self) -> None:
-        """Give claimed rows that are not out yet the settings of now."""
-        rows = [delivery.parked for delivery in self._turns.forget_parked()]
-        self._claimed(inbox.ParkedClaimed([row for row in rows if row is not None]))
-
     def _lose(self, places: Iterable[Place]) -> None:
         """Forget partitions that went too slowly: some may be ours again soon."""
         lost = set(places)
         self._board.lose(lost)
+        self._heads.reclaim()
         self._leaving = [one for one in self._leaving if not lost.issuperset(one.note.places)]
 
     def _note_landed(self) -> None:

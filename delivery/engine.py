@@ -195,6 +195,7 @@ class Engine:
             self._connect,
             snapshot=self._snapshot,
             down=lambda: self._dispatcher.down,
+            held=lambda: self._dispatcher.held,
             post=self._post,
         )
         self._standings = StandingsKeeper(self._connect, topics, self._snapshot)
@@ -261,6 +262,7 @@ class Engine:
                 *batch.delivered,
                 *(row.id for row in batch.rescheduled),
                 *(row.id for row in batch.dead),
+                *batch.unclaimed,
             ]
         )
         self._consumer.commit_advisory(

@@ -10,6 +10,7 @@ from kafkahub.kafka.record import Record
 if TYPE_CHECKING:
     from delivery.ledger import ParkedRow
     from delivery.positions import Claim, LaneRow
+    from delivery.succession import Order
     from subscriptions.live import LiveSubscription, Snapshot
 
 Place = tuple[str, int]
@@ -24,11 +25,13 @@ class Found:
 
     settled  offsets at or above its position that were settled already
     untold   webhook-id of what tells of its last gap and has not arrived yet, or ""
+    waiting  order keys that have open parked rows
     """
 
     row: "LaneRow"
     settled: frozenset[int] = frozenset()
     untold: str = ""
+    waiting: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +147,22 @@ class Alibi:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A checkpoint is durable; ``fenced`` partitions belong to another engine."""
+    """A checkpoint is durable.
+
+    fenced   partitions that belong to another engine
+    emptied  orders that have no open row left
+    """
 
     number: int
     fenced: frozenset[Place]
+    emptied: frozenset["Order"] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Orders whose rows are gone although no checkpoint of ours ended them: a person did."""
+
+    orders: Sequence["Order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +184,7 @@ Note = (
     | ParkedClaimed
     | ParkedForgotten
     | Committed
+    | Released
     | Drain
     | Alibi
 )

@@ -6,7 +6,7 @@ are drawn in ``docs/state_machine.md``.
 
 from collections import deque
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from delivery.floor import Floor, Owed
 from kafkahub.kafka.record import Record
@@ -132,7 +132,11 @@ class Lane:
     is_mixed  whether ``in_flight`` may be out of order: something given back went out again
     seeks   how often a person had moved it when its row was read
     untold  webhook-id of what tells of a gap: nothing after the gap is sent before it; or ""
+
+    Lanes that keep an order (``is_ordered``) are in ``ordering``.
     """
+
+    is_ordered: ClassVar[bool] = False
 
     __slots__ = (
         "ahead",
@@ -235,14 +239,25 @@ class Lane:
         so the lane's row must be written in the same transaction as that floor.
         """
         first_unsent = self.queue[0].offset if self.queue else self._read_up_to()
-        sent = sorted([*self.in_flight, *self.returned], key=lambda delivery: delivery.offset)
         for delivery in self.queue:
-            _release(delivery)
+            release(delivery)
         self.queue.clear()
+        self._owe(first_unsent, self._sent(), reason, state)
+
+    def retire(self) -> None:
+        """Send nothing more but what was sent before: another kind of lane takes over behind it."""
+        self.fall_behind("subscription")
+
+    def _sent(self) -> list[Delivery]:
+        """Return what was sent and is not settled, by offset."""
+        return sorted([*self.in_flight, *self.returned], key=lambda delivery: delivery.offset)
+
+    def _owe(self, first_unsent: int, sent: list[Delivery], reason: str, state: LaneState) -> None:
+        """Stand at the lower of ``sent`` and ``first_unsent``, from where reading goes on."""
         self.queued_bytes = sum(delivery.weight for delivery in self.returned)
         debt = Floor(sent[0].offset if sent else first_unsent)
         for delivery in sent:
-            _release(delivery)
+            release(delivery)
             delivery.owed = Owed(delivery.offset, 1)
             debt.read(delivery.owed)
         debt.skip_to(first_unsent)
@@ -271,10 +286,14 @@ class Lane:
     def abandon(self) -> None:
         """Owe nothing any more: the subscription is gone."""
         for delivery in (*self.queue, *self.returned, *self.in_flight):
-            _release(delivery)
+            release(delivery)
+        self.drop()
+        self.debt = None
+
+    def drop(self) -> None:
+        """Forget all that is not out; it stays owed."""
         self.queue.clear()
         self.returned.clear()
-        self.debt = None
 
     # What the sender takes and brings back.
 
@@ -308,7 +327,7 @@ class Lane:
     def settle(self, delivery: Delivery) -> None:
         """Note that a delivery is delivered or parked."""
         self._landed(delivery)
-        _release(delivery)
+        release(delivery)
         if self.debt is not None:
             self.is_dirty = True
 
@@ -349,6 +368,30 @@ class Lane:
         state = LaneState.BEHIND if self.state is LaneState.LIVE else self.state
         return state, self.debt.position()
 
+    def head(self, next_offset: int) -> tuple[int, int | None]:  # noqa: ARG002 - for serial lanes
+        """Return the attempts of the record at ``next_offset``, and when it is tried again."""
+        return 0, None
+
+    @property
+    def queued(self) -> int:
+        """How many deliveries wait that were never sent."""
+        return len(self.queue)
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether something could be sent, as far as the lane goes."""
+        return bool(self.queue or self.returned)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is to be read for it now: its head is tried again later."""
+        return False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a person."""
+        return False
+
     @property
     def is_ours(self) -> bool:
         """Whether anything of it may be sent or written from here: neither going nor gone."""
@@ -381,7 +424,8 @@ class Lane:
         return offset in self.ahead
 
 
-def _release(delivery: Delivery) -> None:
+def release(delivery: Delivery) -> None:
+    """Owe the delivery no more in the floor that it is noted in."""
     if delivery.owed is not None:
         delivery.owed.pending -= 1
         delivery.owed = None

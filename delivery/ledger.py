@@ -5,7 +5,7 @@ the caller's transaction; those that take a connection are meant for one in auto
 Leases and schedules are on PostgreSQL's clock: the caller gives durations, never times.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -34,6 +34,7 @@ class NewlyParked(NamedTuple):
     """A record to be set aside.
 
     body      the exact bytes to send; None where none could be made, then it must be ``dead``
+    order_key  tag of the key whose order it keeps, None where it goes out on its own
     is_sensitive  whether the topic is: then the body is sealed, and the caller leaves out the key
     delay_s   time to the next attempt; None for ``dead``
     """
@@ -57,6 +58,7 @@ class NewlyParked(NamedTuple):
     delay_s: float | None
     last_outcome: str
     last_status: int | None
+    order_key: bytes | None = None
 
 
 class ParkedRow(NamedTuple):
@@ -64,6 +66,7 @@ class ParkedRow(NamedTuple):
 
     reason    ``resend`` makes the attempt's kind ``manual``, ``test`` makes it ``test``
     attempts  attempts that counted; ``sends`` requests made, counted or not
+    order_key  tag of the key whose order it keeps, None where it goes out on its own
     """
 
     id: str
@@ -80,6 +83,7 @@ class ParkedRow(NamedTuple):
     reason: str
     attempts: int
     sends: int
+    order_key: bytes | None = None
 
 
 class Later(NamedTuple):
@@ -94,7 +98,10 @@ class Later(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """A claimed row that is not tried again by itself; ``reason`` is one of ParkedDelivery's."""
+    """A claimed row that is not tried again by itself; ``reason`` is one of ParkedDelivery's.
+
+    state  ``dead``; or ``held``, which keeps its key waiting for a person
+    """
 
     id: str
     reason: str
@@ -102,6 +109,7 @@ class Dead(NamedTuple):
     status: int | None
     attempts: int
     sends: int
+    state: str = "dead"
 
 
 # FOR KEY SHARE makes a deletion of the subscription wait, or leaves the row out if it was first:
@@ -110,12 +118,12 @@ PARK = """
 INSERT INTO parked_delivery
        (id, subscription_id, topic, partition, "offset", generation, key, record_time, body,
         sealed_body, headers, grant_version, state, reason, attempts, sends, first_failed_at,
-        next_attempt_at, last_outcome, last_status, expires_at)
+        next_attempt_at, last_outcome, last_status, order_key, expires_at)
 SELECT r.id, r.subscription, r.topic, r.partition, r."offset", r.generation, r.key,
        to_timestamp(r.record_time_ms / 1000.0), r.body,
        r.sealed_body, r.headers::jsonb, r.grant_version, r.state,
        r.reason, r.attempts, r.sends, now(), now() + make_interval(secs => r.delay_s),
-       r.last_outcome, r.last_status,
+       r.last_outcome, r.last_status, r.order_key,
        CASE WHEN r.state = 'dead' THEN now() + make_interval(days => %(kept_days)s) END
   FROM unnest(%(id)s::text[], %(subscription)s::text[], %(topic)s::text[], %(partition)s::int[],
               %(offset)s::bigint[], %(generation)s::int[], %(key)s::bytea[],
@@ -123,10 +131,10 @@ SELECT r.id, r.subscription, r.topic, r.partition, r."offset", r.generation, r.k
               %(sealed_body)s::text[], %(headers)s::text[],
               %(grant_version)s::int[], %(state)s::text[], %(reason)s::text[], %(attempts)s::int[],
               %(sends)s::int[], %(delay_s)s::float8[], %(last_outcome)s::text[],
-              %(last_status)s::int[])
+              %(last_status)s::int[], %(order_key)s::bytea[])
        AS r (id, subscription, topic, partition, "offset", generation, key, record_time_ms, body,
              sealed_body, headers, grant_version, state, reason, attempts, sends, delay_s,
-             last_outcome, last_status)
+             last_outcome, last_status, order_key)
   JOIN subscriptions_subscription s ON s.id = r.subscription
    FOR KEY SHARE OF s
 ON CONFLICT DO NOTHING
@@ -141,7 +149,7 @@ WITH due AS MATERIALIZED (
       FROM unnest(%(subscriptions)s::text[]) AS o (subscription)
       CROSS JOIN LATERAL (
           SELECT id FROM parked_delivery
-           WHERE subscription_id = o.subscription AND state = 'scheduled'
+           WHERE subscription_id = o.subscription AND state = 'scheduled' AND order_key IS NULL
              AND next_attempt_at <= now()
              AND NOT EXISTS (
                  SELECT FROM subscriptions_subscription s
@@ -153,7 +161,7 @@ WITH due AS MATERIALIZED (
      LIMIT %(limit)s
 ), lost AS MATERIALIZED (
     SELECT id FROM parked_delivery
-     WHERE state = 'sending' AND lease_until < now()
+     WHERE state = 'sending' AND lease_until < now() AND order_key IS NULL
        AND subscription_id = ANY(%(subscriptions)s::text[])
      LIMIT %(limit)s
        FOR UPDATE SKIP LOCKED
@@ -167,19 +175,19 @@ WITH due AS MATERIALIZED (
 )
 SELECT id, subscription_id, topic, partition, "offset", generation, key,
        (extract(epoch FROM record_time) * 1000)::bigint, body, sealed_body, headers,
-       grant_version, reason, attempts, sends
+       grant_version, reason, attempts, sends, order_key
   FROM claimed ORDER BY next_attempt_at, "offset"
 """  # parked_due (subscription, next_attempt_at), parked_leases (lease_until)
 
 RENEW = """
 UPDATE parked_delivery SET lease_until = now() + make_interval(secs => %(lease_s)s)
- WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state = 'sending'
+ WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state IN ('sending', 'blocked')
 RETURNING id
 """  # the primary key
 
 DELIVERED = """
 DELETE FROM parked_delivery
- WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state = 'sending'
+ WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state IN ('sending', 'blocked')
 RETURNING id
 """  # the primary key
 
@@ -193,20 +201,23 @@ UPDATE parked_delivery p
   FROM unnest(%(id)s::text[], %(delay_s)s::float8[], %(outcome)s::text[], %(status)s::int[],
               %(attempts)s::int[], %(sends)s::int[])
        AS r (id, delay_s, outcome, status, attempts, sends)
- WHERE p.id = r.id AND p.claimed_by = %(owner)s AND p.state = 'sending'
+ WHERE p.id = r.id AND p.claimed_by = %(owner)s AND p.state IN ('sending', 'blocked')
 RETURNING p.id
 """  # the primary key
 
+# A dead row is out of its order: redriven, it goes out late.
 BURY = """
 UPDATE parked_delivery p
-   SET state = 'dead', claimed_by = NULL, lease_until = NULL, reason = r.reason,
+   SET state = r.state, claimed_by = NULL, lease_until = NULL, reason = r.reason,
        announced_at = NULL, next_attempt_at = NULL,
-       expires_at = now() + make_interval(days => %(kept_days)s),
+       order_key = CASE r.state WHEN 'held' THEN p.order_key END,
+       expires_at = CASE r.state
+                    WHEN 'dead' THEN now() + make_interval(days => %(kept_days)s) END,
        last_outcome = r.outcome, last_status = r.status, attempts = r.attempts, sends = r.sends
   FROM unnest(%(id)s::text[], %(reason)s::text[], %(outcome)s::text[], %(status)s::int[],
-              %(attempts)s::int[], %(sends)s::int[])
-       AS r (id, reason, outcome, status, attempts, sends)
- WHERE p.id = r.id AND p.claimed_by = %(owner)s AND p.state = 'sending'
+              %(attempts)s::int[], %(sends)s::int[], %(state)s::text[])
+       AS r (id, reason, outcome, status, attempts, sends, state)
+ WHERE p.id = r.id AND p.claimed_by = %(owner)s AND p.state IN ('sending', 'blocked')
 RETURNING p.id
 """  # the primary key
 
@@ -300,8 +311,13 @@ def claim_due(
         "each": each,
         "lease_s": lease_s,
     }
-    claimed = [_opened(*row) for row in conn.execute(CLAIM_DUE, values).fetchall()]
-    return [row for row in claimed if row is not None]
+    return opened(conn.execute(CLAIM_DUE, values).fetchall())
+
+
+def opened(rows: Iterable[Sequence[Any]]) -> list[ParkedRow]:
+    """Return claimed rows, in the columns of CLAIM_DUE, with their bodies."""
+    found = (_opened(*row) for row in rows)
+    return [row for row in found if row is not None]
 
 
 def _opened(row_id: str, *rest: Any) -> ParkedRow | None:
@@ -309,13 +325,13 @@ def _opened(row_id: str, *rest: Any) -> ParkedRow | None:
 
     Such a row stays claimed until its lease is over, and is tried again then.
     """
-    *before, body, sealed_body, headers, grant_version, reason, attempts, sends = rest
+    *before, body, sealed_body, headers, grant_version, reason, attempts, sends, order_key = rest
     try:
         content = sealing.opened(row_id, body, sealed_body)
     except SealBroken as error:
         log.warning("parked.found_unreadable", delivery=row_id, reason=str(error))
         return None
-    after = (headers, grant_version, reason, attempts, sends)
+    after = (headers, grant_version, reason, attempts, sends, order_key)
     return ParkedRow._make((row_id, *before, content, *after))
 
 

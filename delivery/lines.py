@@ -24,7 +24,8 @@ class State(StrEnum):
     GAP = "gap"
 
 
-OWED = {ParkedDelivery.State.SCHEDULED, ParkedDelivery.State.SENDING}
+DUE = {ParkedDelivery.State.SCHEDULED, ParkedDelivery.State.SENDING}
+OWED = DUE | {ParkedDelivery.State.BLOCKED, ParkedDelivery.State.HELD}
 WAITING_CLASSES = {
     OutcomeClass.THROTTLED.value,
     OutcomeClass.OURS.value,
@@ -51,7 +52,8 @@ class Line:
         if self.gap is not None:
             return State.GAP
         if self.parked is not None and self.parked.state in OWED:
-            return State.RETRYING if self.parked.sends else State.WAITING
+            is_due = self.parked.state in DUE and self.parked.sends
+            return State.RETRYING if is_due else State.WAITING
         if self.attempt is None:
             return State.DEAD_LETTER
         if self.attempt.outcome_class == OutcomeClass.DELIVERED:
@@ -121,7 +123,7 @@ UNTRIED: Mapping[str, str] = {
     "other_topics": "p.topic <> ALL(%(other_topics)s)",
     "after_at": "(p.first_failed_at, p.id) < (%(after_at)s, %(after_id)s)",
 }
-_OWED = "coalesce(p.state IN ('scheduled', 'sending'), false)"
+_OWED = "coalesce(p.state IN ('scheduled', 'sending', 'blocked', 'held'), false)"
 _WAITING = (
     f"(p.id IS NULL AND a.outcome_class IN ({', '.join(map(repr, sorted(WAITING_CLASSES)))}))"
 )
@@ -130,14 +132,14 @@ ATTEMPT_STATES: Mapping[State, str] = {
     State.GAP: _TELLS.format(id="a.delivery"),
     State.DELIVERED: f"a.outcome_class = 'delivered' AND NOT {_OWED}",
     State.RETRYING: "p.state IN ('scheduled', 'sending') AND p.sends > 0",
-    State.WAITING: f"({_WAITING} OR {_OWED} AND p.sends = 0)",
+    State.WAITING: f"({_WAITING} OR {_OWED} AND (p.sends = 0 OR p.state IN ('blocked', 'held')))",
     State.DEAD_LETTER: f"a.outcome_class <> 'delivered' AND NOT {_OWED} AND NOT {_WAITING}",
 }
 UNTRIED_STATES: Mapping[State, str] = {
     State.GAP: _TELLS.format(id="p.id"),
     State.DELIVERED: "false",
     State.RETRYING: "false",
-    State.WAITING: "p.state IN ('scheduled', 'sending')",
+    State.WAITING: "p.state IN ('scheduled', 'sending', 'blocked')",
     State.DEAD_LETTER: "p.state = 'dead'",
 }
 

@@ -56,16 +56,22 @@ class ParkedDelivery(models.Model):
 
     A discarded row stays, without its body, as a mark until its lane has passed the offset: a
     re-read after a crash would send the record otherwise.
+
+    Rows with an ``order_key`` go out one after the other, by offset: the first that is open is the
+    head of its key, and the others are ``blocked`` behind it.
     """
 
     class State(models.TextChoices):
         SCHEDULED = "scheduled"
         SENDING = "sending"
+        BLOCKED = "blocked"
+        HELD = "held"
         DEAD = "dead"
         DISCARDED = "discarded"
 
     class Reason(models.TextChoices):
         FAILED = "failed"
+        BLOCKED = "blocked"
         EXHAUSTED = "exhausted"
         UNDECODABLE = "undecodable"
         TOO_LARGE = "too_large"
@@ -82,6 +88,11 @@ class ParkedDelivery(models.Model):
     offset = models.BigIntegerField()
     generation = models.IntegerField(default=1)
     key = models.BinaryField(null=True)
+    order_key = models.BinaryField(
+        null=True,
+        editable=False,
+        help_text="Tag of the key whose order it keeps; null: it goes out on its own.",
+    )
     record_time = models.DateTimeField(null=True)
     body = models.BinaryField(
         null=True, help_text="The exact bytes to send; null where none could be made."
@@ -122,7 +133,8 @@ class ParkedDelivery(models.Model):
                 name="parked_once",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=["dead", "discarded"]) | Q(next_attempt_at__isnull=False),
+                condition=Q(state__in=["blocked", "held", "dead", "discarded"])
+                | Q(next_attempt_at__isnull=False),
                 name="parked_owed_is_scheduled",
             ),
             models.CheckConstraint(
@@ -130,12 +142,31 @@ class ParkedDelivery(models.Model):
                 | Q(claimed_by__isnull=False, lease_until__isnull=False),
                 name="parked_sending_is_claimed",
             ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["blocked", "held"]) | Q(order_key__isnull=False),
+                name="parked_waiting_has_order",
+            ),
         ]
         indexes = [
             models.Index(
                 fields=["subscription", "next_attempt_at"],
                 condition=Q(state="scheduled"),
                 name="parked_due",
+            ),
+            models.Index(
+                fields=[
+                    "topic",
+                    "partition",
+                    "subscription",
+                    "order_key",
+                    "generation",
+                    "offset",
+                ],
+                condition=Q(
+                    order_key__isnull=False,
+                    state__in=["scheduled", "sending", "blocked", "held"],
+                ),
+                name="parked_order",
             ),
             models.Index(
                 fields=["lease_until"], condition=Q(state="sending"), name="parked_leases"

@@ -6,7 +6,7 @@ A credential that is limited to some topics, or to the sandbox, sees no more her
 import re
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from delivery.models import DeliveryAttempt, ParkedDelivery
 from kafkahub import ids
@@ -85,10 +85,19 @@ def get_attempt(principal: Principal, public_id: str) -> DeliveryAttempt:
 
 
 def _rows_of(principal: Principal) -> QuerySet[ParkedDelivery]:
+    # By parked_order; null where a row keeps no order.
+    heads = ParkedDelivery.objects.filter(
+        topic=OuterRef("topic"),
+        partition=OuterRef("partition"),
+        subscription=OuterRef("subscription"),
+        order_key=OuterRef("order_key"),
+        state__in=["scheduled", "sending", "blocked", "held"],
+    ).order_by("generation", "offset")
     return (
         ParkedDelivery.objects.filter(reach(principal), subscription__partner_id=principal.partner)
         .exclude(state=ParkedDelivery.State.DISCARDED)
         .select_related("subscription__endpoint")
+        .annotate(head_id=Subquery(heads.values("id")[:1]))
     )
 
 

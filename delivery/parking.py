@@ -4,13 +4,14 @@ Every statement names the states it may leave, and the rows it returns are the a
 not come back was not in such a state any more.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from django.db import connection
 
-from delivery import sealing
+from delivery import sealing, succession
+from delivery.succession import Order
 
 RING = "SELECT pg_notify('kafkahub_due', '')"
 """Tells engines, at the commit, that something is due; they look by themselves too."""
@@ -18,7 +19,7 @@ RING = "SELECT pg_notify('kafkahub_due', '')"
 DUE_NOW = """
 UPDATE parked_delivery
    SET state = 'scheduled', reason = %(reason)s, next_attempt_at = now(), expires_at = NULL,
-       attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END
+       attempts = CASE WHEN state IN ('dead', 'held') THEN 0 ELSE attempts END
  WHERE id = %(id)s AND state = ANY(%(states)s) AND body IS NOT NULL
 RETURNING id
 """  # the primary key
@@ -44,13 +45,22 @@ ON CONFLICT DO NOTHING
 RETURNING id
 """  # parked_once (subscription, topic, partition, generation, offset) and the primary key
 
+# What keeps an order is ended under the lock of its partition, and that comes before its row's:
+# a checkpoint takes them so.
+PLACES = """
+SELECT DISTINCT topic, partition FROM parked_delivery
+ WHERE id = ANY(%(ids)s) AND order_key IS NOT NULL
+"""  # the primary key
+
 # Without its body, for the partner gave the record up; as a mark, for a re-read would send it.
+# One that is claimed with its head is about to be sent.
 DISCARD = """
 UPDATE parked_delivery
    SET state = 'discarded', body = NULL, sealed_body = NULL, next_attempt_at = NULL,
        expires_at = NULL
  WHERE id = ANY(%(ids)s) AND state = ANY(%(states)s)
-RETURNING id
+   AND NOT (state = 'blocked' AND coalesce(lease_until, now()) > now())
+RETURNING id, subscription_id, topic, partition, order_key
 """  # the primary key
 
 # What never was in Kafka, a notice, is not read again. A lane without a row stands at the floor,
@@ -91,7 +101,7 @@ REPROJECT = """
 UPDATE parked_delivery
    SET body = %(body)s, sealed_body = %(sealed_body)s, headers = %(headers)s::jsonb,
        key = %(key)s, grant_version = %(grant_version)s
- WHERE id = %(id)s AND state = 'scheduled' AND grant_version = %(before)s
+ WHERE id = %(id)s AND state IN ('scheduled', 'blocked') AND grant_version = %(before)s
 RETURNING id
 """  # the primary key
 
@@ -100,8 +110,8 @@ BURY_CHANGED = """
 UPDATE parked_delivery
    SET state = 'dead', reason = 'grant_changed', body = NULL, sealed_body = NULL, key = NULL,
        next_attempt_at = NULL, expires_at = now() + make_interval(days => %(kept_days)s)
- WHERE id = %(id)s AND state = 'scheduled' AND grant_version = %(before)s
-RETURNING id
+ WHERE id = %(id)s AND state IN ('scheduled', 'blocked') AND grant_version = %(before)s
+RETURNING id, subscription_id, topic, partition, order_key
 """  # the primary key
 
 
@@ -179,14 +189,48 @@ def reproject(
 
 
 def bury_changed(row_id: str, before: int, *, kept_days: int) -> bool:
-    """Make a row a dead letter that the grant no longer shows; False when it moved meanwhile."""
-    values = {"id": row_id, "before": before, "kept_days": kept_days}
-    return bool(_rows(BURY_CHANGED, values))
+    """Make a row a dead letter that the grant no longer shows; False when it moved meanwhile.
+
+    What waited behind it is due now. The caller has called ``hold``.
+    """
+    gone = _rows(BURY_CHANGED, {"id": row_id, "before": before, "kept_days": kept_days})
+    _promote_behind(gone)
+    return bool(gone)
 
 
 def discard(row_ids: Collection[str], states: Collection[str]) -> set[str]:
-    """Give rows up; return the ids of those that were in one of ``states``."""
-    return {row_id for (row_id,) in _rows(DISCARD, {"ids": list(row_ids), "states": list(states)})}
+    """Give rows up; return the ids of those that were in one of ``states``.
+
+    What waited behind one of them is due now. The caller has called ``hold``.
+    """
+    gone = _rows(DISCARD, {"ids": list(row_ids), "states": list(states)})
+    _promote_behind(gone)
+    return {row_id for row_id, *_ in gone}
+
+
+def _promote_behind(gone: Sequence[tuple[Any, ...]]) -> None:
+    """Let the next of each order go; ``gone`` are rows (id, subscription, topic, …) that ended."""
+    # Through Django a bytea is a memoryview.
+    orders = {
+        Order(subscription, topic, partition, bytes(order_key))
+        for _, subscription, topic, partition, order_key in gone
+        if order_key is not None
+    }
+    if orders:
+        with connection.connection.cursor() as cursor:
+            succession.promote(cursor, orders)
+        _rows(RING, {})  # a lane may have waited for a person to do this
+
+
+def hold(row_ids: Collection[str]) -> None:
+    """Keep engines from ending rows of the same orders until the end of the transaction.
+
+    To be called before any of the rows is locked.
+    """
+    places = [(topic, partition) for topic, partition in _rows(PLACES, {"ids": list(row_ids)})]
+    if places:
+        with connection.connection.cursor() as cursor:
+            succession.hold(cursor, places)
 
 
 def sweep_marks(limit: int) -> int:

@@ -54,6 +54,8 @@ class LaneRow(NamedTuple):
     ahead   settled offsets at or above ``next_offset``, ascending
     since   start of this pass on PostgreSQL's clock; None before the row is written
     seeks   how often a person has moved it; a write with another number changes nothing
+    head_attempts  attempts that counted of the record at ``next_offset``, in a serial lane
+    not_before_us  when that record is tried again, Unix µs on PostgreSQL's clock; None: at once
     """
 
     subscription: str
@@ -65,6 +67,8 @@ class LaneRow(NamedTuple):
     ahead: tuple[int, ...] = ()
     since: datetime | None = None
     seeks: int = 0
+    head_attempts: int = 0
+    not_before_us: int | None = None
 
 
 CLAIM = """
@@ -121,7 +125,8 @@ SELECT topic, partition, next_offset FROM partition_position WHERE owner = %(own
 """  # the whole table, a row a partition, once in 5 s
 
 LANES = """
-SELECT subscription_id, topic, partition, state, reason, next_offset, ahead, since, seeks
+SELECT subscription_id, topic, partition, state, reason, next_offset, ahead, since, seeks,
+       head_attempts, (extract(epoch FROM not_before) * 1000000)::bigint
   FROM lane_position WHERE topic = %(topic)s AND partition = %(partition)s
 """  # lane_position_partition (topic, partition)
 
@@ -130,20 +135,25 @@ SELECT subscription_id, topic, partition, state, reason, next_offset, ahead, sin
 # first: a foreign key error would cost the whole checkpoint.
 SAVE_LANES = """
 INSERT INTO lane_position
-       (subscription_id, topic, partition, state, reason, next_offset, ahead, seeks, updated_at)
+       (subscription_id, topic, partition, state, reason, next_offset, ahead, seeks, head_attempts,
+        not_before, updated_at)
 SELECT l.subscription, l.topic, l.partition, l.state, l.reason, l.next_offset,
-       l.ahead::bigint[], l.seeks, now()
+       l.ahead::bigint[], l.seeks, l.head_attempts,
+       to_timestamp(l.not_before_us / 1000000.0), now()
   FROM unnest(%(subscriptions)s::text[], %(topics)s::text[], %(partitions)s::int[],
               %(epochs)s::bigint[], %(states)s::text[], %(reasons)s::text[],
-              %(next_offsets)s::bigint[], %(ahead)s::text[], %(seeks)s::int[])
-       AS l (subscription, topic, partition, epoch, state, reason, next_offset, ahead, seeks)
+              %(next_offsets)s::bigint[], %(ahead)s::text[], %(seeks)s::int[],
+              %(head_attempts)s::int[], %(not_before_us)s::bigint[])
+       AS l (subscription, topic, partition, epoch, state, reason, next_offset, ahead, seeks,
+             head_attempts, not_before_us)
   JOIN partition_position p ON p.topic = l.topic AND p.partition = l.partition
    AND p.epoch = l.epoch AND p.owner = %(owner)s
   JOIN subscriptions_subscription s ON s.id = l.subscription
    FOR SHARE OF p FOR KEY SHARE OF s
 ON CONFLICT (subscription_id, topic, partition) DO UPDATE
    SET state = excluded.state, reason = excluded.reason, next_offset = excluded.next_offset,
-       ahead = excluded.ahead, updated_at = now()
+       ahead = excluded.ahead, head_attempts = excluded.head_attempts,
+       not_before = excluded.not_before, updated_at = now()
  WHERE lane_position.seeks = excluded.seeks
 RETURNING subscription_id, topic, partition
 """  # lane_position_once (subscription, topic, partition)
@@ -258,6 +268,8 @@ def save_lanes(
         "next_offsets": [row.next_offset for row in rows],
         "ahead": [_array(row.ahead) for row in rows],
         "seeks": [row.seeks for row in rows],
+        "head_attempts": [row.head_attempts for row in rows],
+        "not_before_us": [row.not_before_us for row in rows],
         "owner": owner,
     }
     cur.execute(SAVE_LANES, columns)

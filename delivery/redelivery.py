@@ -8,10 +8,11 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from delivery import ledger
+from delivery import ledger, succession
 from delivery.database import Conn
-from delivery.inbox import Note, ParkedClaimed, ParkedForgotten
+from delivery.inbox import Note, ParkedClaimed, ParkedForgotten, Released
 from delivery.leases import LEASE_S, Leases
+from delivery.succession import Order
 from kafkahub.failpoints import failpoint
 from subscriptions.live import Snapshot
 
@@ -26,6 +27,9 @@ RESERVE = 64
 """Claims kept for subscriptions that hold none, so that a few that hang never hold all of them."""
 FRESH_SHARE = 8
 """A subscription that holds none is given this part of the room at most."""
+HEADS_MAX = 32
+BEHIND = 15
+"""Heads of keys claimed at once, and rows behind each: they go out one after the other."""
 RECONNECT_S = 1.0
 
 log = structlog.get_logger()
@@ -50,6 +54,7 @@ class Redelivery:
         *,
         snapshot: Callable[[], Snapshot],
         down: Callable[[], frozenset[str]],
+        held: Callable[[], frozenset[Order]],
         post: Callable[[Note], None],
         sweep_s: float = SWEEP_S,
         monotonic: Callable[[], float] = time.monotonic,
@@ -58,6 +63,7 @@ class Redelivery:
         self._connect = connect
         self._snapshot = snapshot
         self._down = down
+        self._held = held
         self._post = post
         self._sweep_s = sweep_s
         self._monotonic = monotonic
@@ -93,6 +99,7 @@ class Redelivery:
                 failpoint("park.claimed")
                 self._post(ParkedClaimed(rows))
             else:
+                self._release_lanes(conn)
                 self._wait(conn)
         ledger.release(conn, self._owner)
 
@@ -100,6 +107,13 @@ class Redelivery:
         """Wait for a doorbell, for the next sweep at the longest."""
         for _ in conn.notifies(timeout=self._sweep_s, stop_after=1):
             return
+
+    def _release_lanes(self, conn: Conn) -> None:
+        """Tell of lanes that wait for a person whose held row is gone: it was discarded."""
+        held = self._held()
+        gone = held - succession.still_open(conn, held) if held else None
+        if gone:
+            self._post(Released(list(gone)))
 
     def _claim(self, conn: Conn) -> list[ledger.ParkedRow]:
         """Claim what is due; of an endpoint that is down one row at a time, as a probe."""
@@ -115,7 +129,12 @@ class Redelivery:
         rows = self._claim_of(conn, fresh, limit=room, each=max(1, room // FRESH_SHARE))
         rows += self._claim_of(conn, probes, limit=room - len(rows), each=1)
         busy = [one for one in up if 0 < held[one] < EACH_MAX]
-        return rows + self._claim_of(conn, busy, limit=room - len(rows) - RESERVE, each=EACH_MAX)
+        rows += self._claim_of(conn, busy, limit=room - len(rows) - RESERVE, each=EACH_MAX)
+        ordered = {one.id for one in sending if one.ordering != "none" and held[one.id] < EACH_MAX}
+        if ordered and len(rows) < room:
+            rows += self._claim_heads(conn, ordered.intersection(up), each=HEADS_MAX, behind=BEHIND)
+            rows += self._claim_heads(conn, ordered.intersection(probes), each=1, behind=0)
+        return rows
 
     def _claim_of(
         self, conn: Conn, subscriptions: list[str], *, limit: int, each: int
@@ -125,6 +144,24 @@ class Redelivery:
         at = self._monotonic()
         rows = ledger.claim_due(
             conn, self._owner, subscriptions=subscriptions, limit=limit, each=each, lease_s=LEASE_S
+        )
+        self.leases.hold({row.id: row.subscription for row in rows}, at)
+        return rows
+
+    def _claim_heads(
+        self, conn: Conn, subscriptions: set[str], *, each: int, behind: int
+    ) -> list[ledger.ParkedRow]:
+        if not subscriptions:
+            return []
+        at = self._monotonic()
+        rows = succession.claim_heads(
+            conn,
+            self._owner,
+            subscriptions=subscriptions,
+            limit=HEADS_MAX,
+            each=each,
+            behind=behind,
+            lease_s=LEASE_S,
         )
         self.leases.hold({row.id: row.subscription for row in rows}, at)
         return rows

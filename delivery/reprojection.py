@@ -30,7 +30,8 @@ def outdated() -> QuerySet[ParkedDelivery]:
         action=Grant.Action.READ,
     )
     waiting = ParkedDelivery.objects.filter(
-        state=ParkedDelivery.State.SCHEDULED, partition__gte=0
+        state__in=[ParkedDelivery.State.SCHEDULED, ParkedDelivery.State.BLOCKED],
+        partition__gte=0,
     ).annotate(version_now=Subquery(now.values("version")[:1]))
     return waiting.filter(version_now__isnull=False).exclude(grant_version=F("version_now"))
 
@@ -74,6 +75,7 @@ def _project(row: ParkedDelivery) -> bool:
 def _bury(row: ParkedDelivery, reason: str) -> bool:
     kept_days = config.load().dead_letters_kept_days
     with transaction.atomic():
+        parking.hold([row.pk])
         if not parking.bury_changed(row.pk, row.grant_version, kept_days=kept_days):
             return False
         actor = Actor(ActorKind.SYSTEM, "delivery.reprojection")

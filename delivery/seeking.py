@@ -28,7 +28,8 @@ from subscriptions.starts import FirstFailure, Offsets, Start, Starts
 MOVE = """
 UPDATE lane_position
    SET state = 'behind', reason = 'seek', next_offset = %(next_offset)s, ahead = '{}',
-       since = clock_timestamp(), seeks = seeks + 1, updated_at = now()
+       head_attempts = 0, not_before = NULL, since = clock_timestamp(), seeks = seeks + 1,
+       updated_at = now()
  WHERE id = %(id)s
 """  # the primary key
 

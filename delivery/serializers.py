@@ -20,6 +20,7 @@ from kafkahub.drf.fields import Json, Moment, OneOf, Strict, Text, Truth, Values
 from kafkahub.errors import Fault, Invalid
 from kafkahub.kafka.envelope import is_event_type
 from subscriptions.inputs import START, as_start
+from subscriptions.models import Subscription
 
 MIN_REASON, MAX_REASON = 3, 200
 MAX_BULK = 10_000
@@ -235,8 +236,10 @@ class ParkedOut(serializers.Serializer[ParkedDelivery]):
     def get_key(self, row: ParkedDelivery) -> str | dict[str, str] | None:
         return None if row.topic in self.context["telling"].hashed else shown_bytes(row.key)
 
-    def get_blocked_by(self, _: ParkedDelivery) -> str | None:
-        return None  # rows wait behind a head of their key once there is an order
+    def get_blocked_by(self, row: ParkedDelivery) -> str | None:
+        """Return the id of the row that must be delivered, dead or discarded first."""
+        head: str | None = getattr(row, "head_id", None)  # where ``ownership`` has looked for it
+        return head if row.state == ParkedDelivery.State.BLOCKED else None
 
     def get_last_outcome(self, row: ParkedDelivery) -> str | None:
         return row.last_outcome or None
@@ -254,8 +257,10 @@ class RedrivenOut(ParkedOut):
 
     order = SerializerMethodField()
 
-    def get_order(self, _: ParkedDelivery) -> str | None:
-        return None  # "late" for ordered subscriptions, which come with ordering
+    def get_order(self, row: ParkedDelivery) -> str | None:
+        """Return ``late`` where later records of its key or partition went out before it."""
+        is_ordered = row.subscription.ordering != Subscription.Ordering.NONE
+        return "late" if is_ordered and row.order_key is None else None
 
 
 class PayloadOut(serializers.Serializer[Any]):
@@ -272,7 +277,7 @@ class PayloadOut(serializers.Serializer[Any]):
 class DiscardFilter(Strict):
     """Which parked rows; absent members mean all."""
 
-    state = OneOf(choices=["scheduled", "dead"], required=False)
+    state = OneOf(choices=["scheduled", "blocked", "held", "dead"], required=False)
     reason = OneOf(choices=ParkedDelivery.Reason.values, required=False)
     subscription = Text(max_length=40, required=False)
     topic = Text(max_length=249, required=False)

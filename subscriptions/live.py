@@ -89,6 +89,19 @@ NOTICES_TOPIC = LiveTopic(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """A batch is sent when the first of these is reached.
+
+    partial  whether the endpoint may name those of a batch that it did not take
+    """
+
+    max_records: int
+    max_wait_ms: int
+    max_bytes: int
+    partial: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveSubscription:
     """A subscription as engines run it; the same object until something of it changes.
@@ -97,6 +110,8 @@ class LiveSubscription:
     test        its filter, or None where everything passes
     schedule_s  seconds between the end of one attempt and the next
     jitter      share by which each of them varies, either way
+    holds       whether what is exhausted keeps its key or lane waiting for a person
+    batch       limits of a batch; None: one record a request
     grants      living read grants by topic
     sending     whether anything may be sent: it is active, its partner and endpoint are, all its
                 topics are open and granted, its filter can be read. If not, its lanes hold
@@ -120,6 +135,8 @@ class LiveSubscription:
     ordering: str
     schedule_s: tuple[int, ...]
     jitter: float
+    holds: bool
+    batch: BatchLimits | None
     trace: bool
     grants: Mapping[str, Grant]
     sending: bool

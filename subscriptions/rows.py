@@ -18,7 +18,13 @@ from subscriptions.credentials import OAUTH2, OAuth2, authorization, client_tls
 from subscriptions.filters.closures import Test, compile_filter
 from subscriptions.filters.syntax import parse
 from subscriptions.grants import Grant, Grants
-from subscriptions.live import LiveEndpoint, LiveSubscription, LiveTopic, SigningKey
+from subscriptions.live import (
+    BatchLimits,
+    LiveEndpoint,
+    LiveSubscription,
+    LiveTopic,
+    SigningKey,
+)
 from subscriptions.models import Endpoint, SigningSecret, Subscription, Topic
 from subscriptions.signatures import Signatures
 
@@ -119,6 +125,8 @@ def live_subscription(
         ordering=row.ordering,
         schedule_s=tuple(row.retry_schedule_s),
         jitter=row.retry_jitter,
+        holds=row.on_exhausted == Subscription.OnExhausted.HOLD,
+        batch=None if row.batch is None else BatchLimits(**row.batch),
         trace=row.trace,
         grants=grants,
         sending=sending,

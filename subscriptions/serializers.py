@@ -29,6 +29,7 @@ from kafkahub.drf.fields import (
     Whole,
 )
 from subscriptions.actions.endpoints import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, header_values
+from subscriptions.batch_forms import BATCH, MAX_BODY_BYTES, as_batch
 from subscriptions.endpoint_forms import (
     AUTH,
     AUTH_SHOWN,
@@ -150,7 +151,7 @@ class EndpointIn(Strict):
     connect_timeout_ms = Whole(min_value=500, max_value=10_000, default=5_000)
     max_in_flight = Whole(min_value=1, max_value=256, default=32)
     rate_per_s = Number(min_value=0.1, max_value=10_000, allow_null=True, default=None)
-    max_body_bytes = Whole(min_value=65_536, max_value=10_485_760, default=1_048_576)
+    max_body_bytes = Whole(min_value=65_536, max_value=MAX_BODY_BYTES, default=1_048_576)
     headers = Json(read=as_headers, schema=HEADERS, default=dict)
     auth = Json(read=as_auth, schema=AUTH, allow_null=True, default=None)
     tls = Json(read=as_tls, schema=TLS, allow_null=True, default=None)
@@ -276,6 +277,7 @@ class RetryIn(Strict):
         required=False,
     )
     jitter = Number(min_value=0, max_value=0.5, required=False)
+    on_exhausted = OneOf(choices=Subscription.OnExhausted.values, required=False)
 
 
 class RetryOut(serializers.Serializer[Subscription]):
@@ -283,6 +285,7 @@ class RetryOut(serializers.Serializer[Subscription]):
 
     schedule = ListField(child=IntegerField(), source="retry_schedule_s")
     jitter = FloatField(source="retry_jitter")
+    on_exhausted = CharField()
 
 
 class SubscriptionForm(Strict):
@@ -300,6 +303,7 @@ class SubscriptionForm(Strict):
         child=OneOf(choices=INCLUDES), max_length=len(INCLUDES), unique=True, default=list
     )
     ordering = OneOf(choices=Subscription.Ordering.values, default=Subscription.Ordering.NONE.value)
+    batch = Json(read=as_batch, schema=BATCH, allow_null=True, default=None)
     retry = RetryIn(default=dict)
     rate_per_s = Number(min_value=0.1, max_value=10_000, allow_null=True, default=None)
     trace = Truth(default=True)
@@ -347,6 +351,7 @@ class SubscriptionOut(serializers.Serializer[Subscription]):
     format = CharField()
     include = ListField(child=CharField())
     ordering = CharField()
+    batch = JSONField(allow_null=True)
     retry = RetryOut(source="*")
     rate_per_s = FloatField(allow_null=True)
     trace = BooleanField()

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from delivery import actions, ownership
+from delivery import actions, ownership, parking
 from delivery.actions import Place
 from delivery.api import filters
 from delivery.cursors import shown_with
@@ -52,7 +52,7 @@ PARKED = {
     "expires_at": "2026-12-23T04:19:00.456Z",
 }
 REASON = parameters.text("reason", "Why it is given up, 3 to 200 characters.", longest=MAX_REASON)
-LISTED_STATES = ("scheduled", "sending", "dead")
+LISTED_STATES = ("scheduled", "sending", "blocked", "held", "dead")
 
 
 class ParkedRows(PartnerView):
@@ -121,6 +121,7 @@ class OneParked(PartnerView):
         return self.commit(lambda: self._discard(parked, reason))
 
     def _discard(self, parked: str, reason: str) -> HttpResponse:
+        parking.hold([parked])
         locked = ownership.get_parked(self.principal, parked, lock=True)
         self.require_match(filters.version_of(_shown(self.partner, locked)))
         actions.discard(self.actor, locked, reason)
@@ -189,8 +190,7 @@ class RedriveParked(PartnerView):
 
     def _remade(self, row: ParkedDelivery) -> Remade | None:
         version = actions.grant_version(row.subscription, row.topic)
-        is_dead = row.state == ParkedDelivery.State.DEAD
-        if not is_dead or not actions.needs_body(row, version):
+        if row.state not in actions.REDRIVABLE or not actions.needs_body(row, version):
             return None
         place = Place(Position(row.topic, row.partition, row.offset), row.pk, row.sends)
         return actions.remade_at(row.subscription, place)

@@ -48,6 +48,7 @@ LOOKS = {
     "behind": RETRYING,
     "scheduled": RETRYING,
     "sending": WAITING,
+    "held": PAUSED,
     "dead": STOPPED,
     "throttled": WAITING,
     "overloaded": RETRYING,

@@ -38,7 +38,9 @@ class SubscriptionAdmin(HubAdmin[Subscription]):
         "format",
         "include_names",
         "ordering",
+        "batch_text",
         "schedule",
+        "on_exhausted",
         "trace",
         "start_text",
         "see_also",
@@ -114,6 +116,10 @@ class SubscriptionAdmin(HubAdmin[Subscription]):
     def schedule(self, subscription: Subscription) -> str:
         steps = ", ".join(f"{seconds} s" for seconds in subscription.retry_schedule_s)
         return f"{steps}; jitter {subscription.retry_jitter:.0%}" if steps else "no retries"
+
+    @admin.display(description="batch")
+    def batch_text(self, subscription: Subscription) -> SafeString | str:
+        return as_json(subscription.batch) if subscription.batch else "one record a request"
 
     @admin.display(description="start")
     def start_text(self, subscription: Subscription) -> SafeString | str:

@@ -43,7 +43,8 @@ SUBSCRIPTION: Mapping[str, object] = {
     "format": "envelope",
     "include": [],
     "ordering": "none",
-    "retry": {"schedule": [5, 300, 1800], "jitter": 0.2},
+    "batch": None,
+    "retry": {"schedule": [5, 300, 1800], "jitter": 0.2, "on_exhausted": "dead_letter"},
     "rate_per_s": None,
     "trace": True,
     "start": "latest",
@@ -53,6 +54,7 @@ SUBSCRIPTION: Mapping[str, object] = {
     "updated_at": "2026-11-23T04:19:00.123Z",
 }
 MADE: Mapping[str, object] = {**SUBSCRIPTION, "position": {"offsets": {"orders": {"0": 42}}}}
+WITHOUT_IDS = frozenset({Subscription.Format.RAW, Subscription.Format.CLOUDEVENTS_BINARY})
 CHANGE_CODES = ("invalid_filter", "bad_combination", "out_of_range", "not_found")
 Move = Callable[[Actor, Subscription], Subscription]
 
@@ -99,8 +101,9 @@ class Subscriptions(PartnerView):
     def post(self, _: Request) -> HttpResponse:
         values = _with_retry(self.values())
         check_kind(values["kind"], values, is_new=True)
-        _check_combination(values["format"], values["include"])
+        _check_combination(values["format"], values["include"], values["batch"])
         endpoint = self._endpoint(values.pop("endpoint"))
+        _check_batch_fits(values["batch"], endpoint)
         self._check_topics(values["topics"])
         telling = ownership.telling_of(self.partner)
         places.check_shown(telling, values["topics"], values["include"], values["filter"])
@@ -184,7 +187,11 @@ class OneSubscription(PartnerView):
         self.require_match(seen.version)
         values = _with_retry(self.values(merged={"filter": seen.filter}))
         check_kind(seen.mode, values, is_new=False)
-        _check_combination(values.get("format", seen.format), values.get("include", seen.include))
+        _check_combination(
+            values.get("format", seen.format),
+            values.get("include", seen.include),
+            values.get("batch", seen.batch),
+        )
         telling = ownership.telling_of(self.partner)
         include, filter_ = values.get("include", ()), values.get("filter", {})
         places.check_shown(telling, seen.topics, include, filter_)
@@ -199,6 +206,8 @@ class OneSubscription(PartnerView):
                 text = "A consumer group has no endpoint: its instances come for the records."
                 raise wrong("bad_combination", text, "/endpoint")
             values["endpoint"] = self._endpoint(values["endpoint"])
+        if values.get("batch") is not None:
+            _check_batch_fits(values["batch"], values.get("endpoint", locked.endpoint))
         actions.update_subscription(self.actor, locked, values)
         return self._answer(ownership.get_subscription(self.partner, seen.id))
 
@@ -284,14 +293,27 @@ def _with_retry(values: Values) -> Values:
     """Return the values with ``retry`` as the columns it is kept in."""
     retry = values.pop("retry", {})
     columns = {"schedule": "retry_schedule_s", "jitter": "retry_jitter"}
-    return {**values, **{columns[name]: value for name, value in retry.items()}}
+    return {**values, **{columns.get(name, name): value for name, value in retry.items()}}
 
 
-def _check_combination(form: str, include: Collection[str]) -> None:
-    """Raise Invalid where members are asked for that this format has no place for."""
+def _check_combination(
+    form: str, include: Collection[str], batch: Mapping[str, object] | None
+) -> None:
+    """Raise Invalid where something is asked for that this format has no place for."""
+    if batch is not None and form in WITHOUT_IDS:
+        text = "The records of a batch need ids, which this format does not have."
+        raise wrong("bad_combination", text, "/batch")
     if include and form == Subscription.Format.RAW:
         text = "The format raw is the value alone; include needs another format."
         raise wrong("bad_combination", text, "/include")
+
+
+def _check_batch_fits(batch: Mapping[str, int] | None, endpoint: Endpoint | None) -> None:
+    """Raise Invalid where a batch may be larger than a body of its endpoint."""
+    if batch is None or endpoint is None or batch["max_bytes"] <= endpoint.max_body_bytes:
+        return
+    text = f"A body of this endpoint has at most {endpoint.max_body_bytes} bytes."
+    raise wrong("out_of_range", text, "/batch/max_bytes")
 
 
 def _filtered(

@@ -31,6 +31,8 @@ class LanePosition(models.Model):
         RECREATED = "recreated"
         SEEK = "seek"
         GRANT_CHANGED = "grant_changed"
+        HEAD = "head"
+        HELD = "held"
 
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="lanes")
     topic = models.CharField(max_length=249)
@@ -51,6 +53,13 @@ class LanePosition(models.Model):
         db_default=0,
         help_text="Rises when a person moves the lane: an engine that moves an older one writes"
         " nothing.",
+    )
+    head_attempts = models.IntegerField(
+        db_default=0,
+        help_text="Attempts that counted of the record at next_offset, in a serial lane.",
+    )
+    not_before = models.DateTimeField(
+        null=True, help_text="When that record is tried again; null: at once."
     )
     updated_at = models.DateTimeField(db_default=Now())
 

@@ -52,6 +52,12 @@ class Subscription(models.Model):
 
     class Ordering(models.TextChoices):
         NONE = "none"
+        KEY = "key"
+        PARTITION = "partition"
+
+    class OnExhausted(models.TextChoices):
+        DEAD_LETTER = "dead_letter"
+        HOLD = "hold"
 
     id = models.CharField(
         primary_key=True, max_length=40, editable=False, default=functools.partial(ids.new, "sub")
@@ -82,6 +88,15 @@ class Subscription(models.Model):
     retry_jitter = models.FloatField(default=0.2)
     rate_per_s = models.FloatField(
         null=True, blank=True, help_text="Requests a second at most, within its endpoint's."
+    )
+    on_exhausted = models.CharField(
+        max_length=12,
+        choices=OnExhausted.choices,
+        default=OnExhausted.DEAD_LETTER,
+        db_default="dead_letter",
+    )
+    batch = models.JSONField(
+        null=True, blank=True, help_text="Limits of a batch; null: one record a request."
     )
     trace = models.BooleanField(default=True)
     start = models.JSONField(

@@ -8,7 +8,14 @@ from kafkahub.egress.curl import Answer, Timings
 from kafkahub.kafka.record import Record
 from kafkahub.signing import HmacSigner
 from subscriptions.grants import Grant
-from subscriptions.live import LiveEndpoint, LiveSubscription, LiveTopic, SigningKey, Snapshot
+from subscriptions.live import (
+    BatchLimits,
+    LiveEndpoint,
+    LiveSubscription,
+    LiveTopic,
+    SigningKey,
+    Snapshot,
+)
 
 TOPIC = "orders"
 KEY = bytes(range(32))
@@ -68,6 +75,9 @@ def subscription(
     types: frozenset[str] = frozenset(),
     trace: bool = False,
     schedule_s: tuple[int, ...] = (5, 300),
+    ordering: str = "none",
+    holds: bool = False,
+    batch: BatchLimits | None = None,
 ) -> LiveSubscription:
     return LiveSubscription(
         id=name,
@@ -80,9 +90,11 @@ def subscription(
         test=None,
         format=format_,
         include=(),
-        ordering="none",
+        ordering=ordering,
         schedule_s=schedule_s,
         jitter=0.2,
+        holds=holds,
+        batch=batch,
         trace=trace,
         grants={TOPIC: Grant("grt_1", "ptn_1", TOPIC, "read", 1)},
         sending=sending,

@@ -200,6 +200,8 @@ ROWS = {
     "ahead": ["{}"],
     "seeks": [0],
     "topic_id": "id",
+    "head_attempts": [0],
+    "not_before_us": [None],
     "owner": UUID(int=1),
     "topic": "orders",
     "partition": 1,

@@ -57,6 +57,7 @@ class Running:
             self._connect,
             snapshot=lambda: self.snapshot,
             down=lambda: self.down,
+            held=frozenset,
             post=self._post,
             sweep_s=sweep_s,
             monotonic=self.clock,

@@ -33,10 +33,13 @@ class Received:
 
 
 class Connection:
-    """One accepted connection, for a behaviour to write to."""
+    """One accepted connection, for a behaviour to write to; ``request`` is what it answers."""
 
-    def __init__(self, stream: socket.socket, is_stopping: threading.Event) -> None:
+    def __init__(
+        self, stream: socket.socket, is_stopping: threading.Event, request: Received
+    ) -> None:
         self.stream = stream
+        self.request = request
         self._is_stopping = is_stopping
 
     def send(self, content: bytes) -> None:
@@ -257,7 +260,7 @@ class Endpoint:
             step = self._script[min(len(self.received), len(self._script) - 1)]
             self.received.append(request)
             self._changed.notify_all()
-        return step(Connection(stream, self._is_stopping))
+        return step(Connection(stream, self._is_stopping, request))
 
 
 def _read(stream: socket.socket, peer: tuple[str, int]) -> Received | None:

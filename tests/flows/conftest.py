@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,9 @@ class Process:
                 start_new_session=True,
             )
         self.pid = self._popen.pid
+
+    def is_alive(self) -> bool:
+        return self._popen.poll() is None
 
     def children(self) -> list[psutil.Process]:
         children: list[psutil.Process] = psutil.Process(self.pid).children(recursive=True)
@@ -112,11 +115,14 @@ class Hub:
             )
         return made
 
-    def produce(self, topic: str, values: list[bytes]) -> None:
-        """Write records, all acknowledged when this returns."""
+    def produce(
+        self, topic: str, values: list[bytes], keys: Sequence[bytes | None] | None = None
+    ) -> None:
+        """Write records, all acknowledged when this returns; each with its own key unless given."""
+        keys = keys if keys is not None else [str(number).encode() for number in range(len(values))]
         futures = [
-            self.producer.produce(topic, value, str(number).encode())
-            for number, value in enumerate(values)
+            self.producer.produce(topic, value, key)
+            for value, key in zip(values, keys, strict=True)
         ]
         self.producer.flush(30)
         for future in futures:
