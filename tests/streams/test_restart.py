@@ -29,6 +29,7 @@ class Follower:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.seen: list[int] = []
+        self.ended_at: list[int] = []
         self.reasons: list[str] = []
         self.thread = threading.Thread(target=self._run)
         self._last_id: str | None = None
@@ -56,6 +57,7 @@ class Follower:
                     batch.append(frame.json["value"]["n"])
                 elif frame.event == "closing":
                     self.reasons.append(frame.json["reason"])
+                    self.ended_at.append(len(self.seen))
                 if frame.id:
                     self._last_id = frame.id
                     self.seen += batch
@@ -75,7 +77,7 @@ def follow(stage: Stage) -> list[Follower]:
 
 def finish(stage: Stage, followers: list[Follower]) -> None:
     while stage.written < ALL:
-        stage.write(20)
+        stage.write(min(20, ALL - stage.written))
     for one in followers:
         one.thread.join(60)
         assert not one.thread.is_alive(), one.seen[-5:]
@@ -117,6 +119,22 @@ def test_after_a_lost_machine_at_most_a_batch_comes_again(stage: Stage) -> None:
     for one in followers:
         assert sorted(set(one.seen)) == list(range(ALL))
         assert all(later > earlier for earlier, later in pairwise(one.seen))
+
+
+def test_old_streams_are_rotated_each_at_its_time_and_each_record_comes_once(stage: Stage) -> None:
+    with stage.web.changed(stream_max_age="3"):
+        stage.web.settle()
+        followers = follow(stage)
+        between = threading.Event()
+        while not all(one.reasons for one in followers) and stage.written < ALL - CLIENTS:
+            stage.write(1)
+            between.wait(0.05)
+        finish(stage, followers)
+
+    for one in followers:
+        assert one.seen == list(range(ALL))
+        assert set(one.reasons) == {"rotation"}
+    assert len({one.ended_at[0] for one in followers}) > 1
 
 
 def test_a_revoked_key_ends_its_streams_and_the_next_request_stops_for_good(
