@@ -14,13 +14,16 @@ TESTS ?=
 SEED ?=
 MINUTES ?= 60
 
-.PHONY: help dev test check lock torture torture-long bench-delivery bench-streams bench-gateway audit sbom
+.PHONY: help dev e2e test check lock torture torture-long bench-delivery bench-streams bench-gateway audit sbom
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 dev: .venv/installed ## run the whole product with sample traffic; FRESH=1 wipes var/ first
 	@$(STACK) dev $(if $(FRESH),--fresh)
+
+e2e: .venv/installed ## try the pages in Debian's chromium; SCREENSHOTS=folder keeps pictures
+	@$(STACK) run -- $(PYTHON) -m pytest tests/e2e
 
 test: .venv/installed ## run all tests on PostgreSQL, Redis and Kafka of their own; TESTS=path for some
 	@$(STACK) run -- $(PYTHON) -m pytest -n 2 --dist loadfile --reruns 2 $(TESTS)

@@ -9,12 +9,14 @@ from delivery.api import (
     parked,
     positions,
     seeking,
+    signature_checks,
     stats,
     testing,
     verification,
 )
 
 urlpatterns = [
+    path("signature-checks", signature_checks.CheckSignature.as_view()),
     path("endpoint-checks", checking.CheckUrl.as_view()),
     path("endpoints/<str:endpoint>/check-receiver", checking.CheckReceiver.as_view()),
     path("deliveries", deliveries.Deliveries.as_view()),

@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 
 from delivery.lines import State
 from delivery.serializers import TIMINGS
+from delivery.words import Case, sentence
 from kafkahub import clock
 from subscriptions.portal.base import Form, PortalPage
-from subscriptions.portal.door import Refused
+from subscriptions.portal.door import Door, Refused
 
 FILTERS = (
     "state",
@@ -98,7 +99,8 @@ class Delivery(PortalPage):
 
     def _card(self, delivery: str, form: Form) -> HttpResponse:
         row = self.door.get(f"/deliveries/{delivery}")
-        attempts = self.door.rows("/attempts", id=delivery, limit=50, since=_month_before())
+        found = self.door.rows("/attempts", id=delivery, limit=50, since=_month_before())
+        attempts = told(self.door, found)
         return self.show(
             delivery=row,
             form=form,
@@ -111,6 +113,20 @@ class DeliveryAttempts(Delivery):
     """The attempts alone: the page asks for them while it is open."""
 
     template = "parts/waterfalls.html"
+
+
+def told(door: Door, attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the attempts, each with a sentence of what went wrong; "" where nothing did."""
+    urls = {row["id"]: row["url"] for row in door.rows("/endpoints", limit=200)}
+    return [{**one, "text": _sentence(one, urls.get(one["endpoint"], ""))} for one in attempts]
+
+
+def _sentence(attempt: Mapping[str, Any], url: str) -> str:
+    place = urlsplit(url)
+    port = place.port or (80 if place.scheme == "http" else 443)
+    waited_s = max(1, round(attempt["duration_ms"] / 1000))
+    host = place.hostname or "The host of the endpoint"
+    return sentence(attempt["outcome"], Case(host, port, attempt["http_status"] or 0, waited_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse
 
-from delivery.portal.deliveries import waterfall
+from delivery.portal.deliveries import told, waterfall
 from subscriptions.portal.base import PortalPage
 from subscriptions.portal.door import Refused
 
@@ -50,5 +50,5 @@ class TestRecord(PortalPage):
             if not refused.is_about_input:
                 raise
             return self.show(text=str(refused))
-        attempts = [(one, waterfall(one)) for one in made["attempts"]]
+        attempts = [(one, waterfall(one)) for one in told(self.door, made["attempts"])]
         return self.show(made=made, attempts=attempts)

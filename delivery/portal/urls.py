@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from delivery.portal import deliveries, trying, usage
+from delivery.portal import deliveries, doctor, trying, usage
 
 urlpatterns = [
     path("deliveries", deliveries.Deliveries.as_view()),
@@ -11,5 +11,6 @@ urlpatterns = [
     path("check-address", trying.CheckAddress.as_view()),
     path("endpoints/<str:endpoint>/receiver", trying.CheckReceiver.as_view()),
     path("endpoints/<str:endpoint>/test", trying.TestRecord.as_view()),
+    path("doctor", doctor.Doctor.as_view()),
     path("usage", usage.Usage.as_view()),
 ]

@@ -104,6 +104,12 @@ def size(count: int | None) -> str:
 
 
 @register.filter
+def count(number: int | None) -> str:
+    """Return a number with its thousands apart; "" for None."""
+    return "" if number is None else f"{number:,}"
+
+
+@register.filter
 def pretty(value: object) -> str:
     """Return JSON for reading."""
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)

@@ -6,7 +6,7 @@ from django.core.validators import validate_email
 from django.http import Http404, HttpRequest, HttpResponse
 
 from kafkahub import config
-from kafkahub.errors import HubError
+from kafkahub.errors import HubError, NotFound
 from subscriptions import ownership
 from subscriptions.actions import members as actions
 from subscriptions.audit import Actor, ActorKind
@@ -63,11 +63,15 @@ class Members(PortalPage):
 class OneMember(Members):
     """What an owner does to a member or an invitation."""
 
+    http_method_names = ("post",)
+
     def post(self, request: HttpRequest, who: str = "") -> HttpResponse:
         if not self.principal.has(RIGHT):
             raise Http404
         try:
             self._change(who, request.POST.get("do", ""), request.POST.get("role", ""))
+        except NotFound:
+            raise Http404 from None
         except HubError as error:
             return self.get(request, error.detail)
         messages.success(request, "Done.")

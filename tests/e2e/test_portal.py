@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
-from subscriptions.models import Partner, Topic
+from kafkahub import clock
+from subscriptions.models import Partner, Topic, UsageHour
 from tests import attempt_log, factories
 from tests.e2e.axe import findings
 from tests.e2e.watched import Watched
@@ -19,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PASSWORD = "correct horse battery"
 ANA = "ana@acme.example"
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202eevil"
-LATER = {"Replays", "Signature doctor", "API"}
+LATER = {"Replays"}
 SHOTS = os.environ.get("SCREENSHOTS")
 """Folder for screenshots; without it none are taken."""
 
@@ -34,6 +36,17 @@ def acme() -> Iterator[Partner]:
     factories.caller(acme, HOSTILE[:100])
     hook = factories.endpoint(acme)
     sub = factories.subscription(acme, hook)
+    for hours in range(0, 60, 3):
+        UsageHour.objects.create(
+            partner=acme,
+            hour=clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours),
+            door="sse",
+            topic="orders",
+            requests=3 + hours,
+            records_out=1_000 + 37 * hours,
+            records_in=200,
+            bytes_out=400_000,
+        )
     dead = factories.parked(sub, 7, state="dead", last_outcome="http_5xx", last_status=503)
     factories.attempt(dead, http_status=503, response_excerpt=HOSTILE)
     for outcome in ("delivered", "failed"):
@@ -77,5 +90,24 @@ def test_every_page_keeps_to_the_rules(
         shoot(page, f"{name}-{width}-{scheme}")
         assert findings(page) == [], name
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        assert "500" not in page.title()
+        walk(page, name, width, scheme)
     assert watched.faults == []
+
+
+INSIDE = {
+    "Endpoints": ["hook", "Add endpoint"],
+    "Subscriptions": ["orders", "Add subscription"],
+    "Deliveries": ["msg_0000000000000000000000"],
+}
+"""Links that lead from the page of a section further in."""
+
+
+def walk(page: Page, section: str, width: int, scheme: str) -> None:
+    """Go where a section's links lead, and hold those pages to the same rules."""
+    for name in INSIDE.get(section, []):
+        page.get_by_role("main").get_by_role("link", name=name, exact=True).first.click()
+        page.get_by_role("heading", level=1).wait_for()
+        shoot(page, f"{section} {name}-{width}-{scheme}")
+        assert findings(page) == [], f"{section}: {name}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        page.get_by_role("navigation", name="Pages").get_by_role("link", name=section).click()
