@@ -252,8 +252,8 @@ class Dialogue:
         self._go_on(one)
 
     def _go_on(self, one: Subscription) -> None:
+        one.look()
         if one.listener is not None:
-            one.listener.allowance = one.flow.room
             self._hub.resume(one.listener)
 
     def _produce(self, wish: Produce) -> None:

@@ -227,7 +227,7 @@ def row(hub: Hub, connection: Connection, process: str) -> OpenStream:
         bytes=sum(each.bytes for each in listeners),
         paused_ms=connection.paused_ms,
         credit=one.allowance if one else None,
-        unacked=None,
+        unacked=one.unacked if one else None,
         process=process,
         cursor=one.cursor if one else None,
     )

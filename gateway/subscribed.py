@@ -27,11 +27,17 @@ class Subscription:
         """Let records flow, as many as there is room for."""
         self.listener = listener
         listener.on_written = self._on_written
-        listener.allowance = self.flow.room
+        self.look()
+
+    def look(self) -> None:
+        """Let the listener have what the flow allows now."""
+        if self.listener is not None:
+            self.listener.allowance = self.flow.room
+            self.listener.unacked = self.flow.unacked
 
     def _on_written(self, listener: Listener, write: Write) -> None:
         self.flow.sent(write.records, write.place.token(listener.tokens))
-        listener.allowance = self.flow.room
+        self.look()
 
 
 def wanted_of(wish: Subscribe, ticket: Ticket | None, now_ms: int) -> Wanted:

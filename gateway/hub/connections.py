@@ -66,6 +66,7 @@ class Listener:
     place        behind the last byte written: where it resumes
     allowance    records it may still get; None for no limit (credits of WebSocket and gRPC)
     bytes_left   bytes of keys and values likewise; one record may exceed them
+    unacked      records that the client got and has not acknowledged; None where it cannot
     on_gap_fail  a gap ends the connection
     on_written   told of each write after it was taken; None for nobody
     tabs         what it gets is charged to, one a topic; none before it is attached
@@ -87,6 +88,7 @@ class Listener:
         "tabs",
         "tape",
         "tokens",
+        "unacked",
     )
 
     def __init__(
@@ -101,6 +103,7 @@ class Listener:
         self.place = place
         self.allowance: int | None = None
         self.bytes_left: int | None = None
+        self.unacked: int | None = None
         self.on_gap_fail = False
         self.on_written: Callable[[Listener, Write], None] | None = None
         self.tabs: OnTabs = ()

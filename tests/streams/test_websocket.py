@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from gateway.register import row
 from tests.conftest import MakeTopic
 from tests.streams.talk import Talking, client, eventually, serving
 
@@ -144,6 +145,11 @@ def test_a_balance_of_nothing_is_not_slowness(topic: MakeTopic) -> None:
         assert len(alice.events(100)) == 100
 
 
+def unacked(server: Talking) -> list[int | None]:
+    """Return what the list of streams tells."""
+    return [row(server.hub, each, "here").unacked for each in server.hub.connections]
+
+
 def test_what_is_out_without_an_ack_stays_in_the_window(server: Talking, topic: MakeTopic) -> None:
     name = topic(1)
     with client(server.expose(name)) as alice:
@@ -153,10 +159,12 @@ def test_what_is_out_without_an_ack_stays_in_the_window(server: Talking, topic: 
         first = alice.hear_until("events")
         alice.say("ping", id="p")
         alice.hear_until("pong")
+        out = unacked(server)
 
         alice.say("ack", sub="a", cursor=first["cursor"])
         second = alice.hear_until("events")
 
+    assert out == [4]
     assert values(first["events"]) == [0, 1, 2, 3]
     assert values(second["events"]) == [4, 5, 6, 7]
 
