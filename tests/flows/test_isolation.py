@@ -1,0 +1,259 @@
+"""Two partners on one topic with other rows and masks: each sees exactly its own, by every door."""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from delivery.models import ParkedDelivery
+from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
+from subscriptions.models import Grant, Subscription
+from tests import factories
+from tests.api import Caller
+from tests.conformance.client import Client
+from tests.fakes.endpoint import Endpoint, ok, status
+from tests.flows.conftest import Hub, wait_for
+from tests.gateway import grpc_rig
+from tests.gateway.grpc_rig import EARLIEST, Server, Subscriber, serving, start
+from tests.streams.web import Web, running
+
+pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
+
+CANARY = "CANARY"
+LISTEN_S = 4
+DEADLINE_S = 20.0
+GERMAN: dict[str, object] = {
+    "row_filter": {"value": {"country": "german-land"}},
+    "fields": ["/country", "/n", "/card", "/items/*/price"],
+    "masks": {"/card": "last4"},
+}
+FRENCH: dict[str, object] = {
+    "key_rule": {"prefix": "francais:"},
+    "masks": {"/email": "hash", "/card": "drop", "/secret": "null", "/items/*/cost": "drop"},
+    "key_visible": False,
+}
+
+
+def order(country: str, number: int) -> bytes:
+    """Return a value in which everything that somebody must not see is marked."""
+    return json.dumps(
+        {
+            "country": country,
+            "n": number,
+            "email": f"{CANARY}-mail-{number}",
+            "card": f"411111111110{number:04}",
+            "secret": f"{CANARY}-secret-{number}",
+            "items": [{"price": 1.5, "cost": f"{CANARY}-cost-{number}"}],
+        }
+    ).encode()
+
+
+RECORDS = (
+    (b"deutsch:1", order("german-land", 1)),
+    (b"francais:2", order("french-land", 2)),
+    (b"francais:3", b'{"broken": "%b' % CANARY.encode()),
+    (b"deutsch:4", b"\xff" + CANARY.encode()),
+    (b"deutsch:5", order("german-land", 5)),
+    (b"francais:6", order("french-land", 6)),
+)
+
+
+@dataclass
+class Side:
+    """One partner, what it may see, and what it got by each door.
+
+    own      numbers of its records
+    foreign  what is the other's
+    """
+
+    caller: Caller
+    key: str
+    own: tuple[int, ...]
+    foreign: tuple[bytes, ...]
+    got: dict[str, bytes] = field(default_factory=dict)
+
+    def leaks(self) -> dict[str, list[bytes]]:
+        """Return by door what came through that must not."""
+        never = (CANARY.encode(), b"4111111111", b'"offset"', b'"partition"', *self.foreign)
+        found = {door: [one for one in never if one in blob] for door, blob in self.got.items()}
+        return {door: leaked for door, leaked in found.items() if leaked}
+
+    def lacks(self, doors: set[str]) -> dict[str, list[int]]:
+        """Return by door the numbers of own records that did not come."""
+        missing = {
+            door: [one for one in self.own if b'"n":%d' % one not in self.got[door]]
+            for door in doors
+        }
+        return {door: numbers for door, numbers in missing.items() if numbers}
+
+
+@pytest.fixture
+def parts(hub: Hub, tmp_path: Path) -> Iterator[tuple[Hub, Web, Server]]:
+    folders = [tmp_path / name for name in ("web", "grpc")]
+    for folder in folders:
+        folder.mkdir()
+    with running(folders[0], stream_drain="1") as web, serving(folders[1]) as server:
+        yield hub, web, server
+
+
+def granted(topic: str, rules: Mapping[str, object], own: tuple[int, ...], *foreign: bytes) -> Side:
+    owner = factories.partner()
+    Grant.objects.create(partner=owner, topic=factories.topic(topic), **rules)
+    scopes = frozenset({*factories.ALL_SCOPES, "topic:*:read"})
+    caller = factories.caller(owner, "side", scopes=scopes)
+    return Side(caller, caller.key, own, foreign)
+
+
+def test_each_of_two_partners_sees_exactly_its_own(
+    parts: tuple[Hub, Web, Server], tmp_path: Path
+) -> None:
+    hub, web, server = parts
+    topic = hub._make_topic(partitions=1)
+    german = granted(topic, GERMAN, (1, 5), b"french-land", b"fr-")
+    french = granted(topic, FRENCH, (2, 6), b"german-land", b"de-", b"francais:2", b"francais:6")
+    sides = (german, french)
+    for key, value in RECORDS:
+        hub.producer.produce(topic, value, key, headers=[("trace", CANARY.encode())])
+    hub.producer.flush(30)
+
+    with contextlib.ExitStack() as stack:
+        receivers = [stack.enter_context(Endpoint(status(500), ok())) for _ in sides]
+        subscriptions = [
+            subscribed(hub, side, topic, receiver.url)
+            for side, receiver in zip(sides, receivers, strict=True)
+        ]
+        hub.engine()
+        for side, receiver, made in zip(sides, receivers, subscriptions, strict=True):
+            by_webhook(side, receiver, made)
+    for side in sides:
+        client = Client(web.url, side.key)
+        wait_until_known(client, topic)
+        by_rest(side, client, topic)
+        by_streams(side, web, topic, tmp_path)
+        by_websocket(side, web, topic)
+        by_grpc(side, server, topic)
+
+    carries = {"webhook", "resend", "rest", "ndjson", "events", "sse", "lines", "websocket"}
+    for side in sides:
+        assert side.leaks() == {}
+        assert side.lacks(carries | {"grpc", "grpc group"}) == {}
+        assert all(b'"n":%d' % one not in side.got["rest"] for one in (3, 4))
+
+
+def wait_until_known(client: Client, topic: str) -> None:
+    wait_for(lambda: topic in client.get("/topics").body.decode(), lambda: topic)
+
+
+def subscribed(hub: Hub, side: Side, topic: str, url: str) -> Subscription:
+    """Return a subscription of a side, from the first record, with all that may be included."""
+    hub.partner = side.caller.partner
+    endpoint, _ = hub.endpoint(url)
+    everything = ["id", "record", "topic", "key", "headers", "position"]
+    return hub.subscribe(topic, endpoint, include=everything, retry_schedule_s=[600])
+
+
+def by_webhook(side: Side, receiver: Endpoint, made: Subscription) -> None:
+    """Take what is pushed, what was parked by a first failure, and what is sent again."""
+    requests = receiver.wait_for(len(side.own))
+    shown = b"".join(one.body + json.dumps(dict(one.headers)).encode() for one in requests)
+    side.got["webhook"] = shown
+    wait_for(lambda: ParkedDelivery.objects.filter(subscription=made).exists(), lambda: "parked")
+    [row] = ParkedDelivery.objects.filter(subscription=made)
+    side.got["parked in the table"] = (row.content or b"") + bytes(row.key or b"")
+    for name, path in {
+        "parked": "/parked",
+        "payload": f"/parked/{row.pk}/payload",
+        "deliveries": "/deliveries",
+        "position": f"/subscriptions/{made.pk}/position",
+        "subscription": f"/subscriptions/{made.pk}",
+        "topics": "/topics",
+    }.items():
+        side.got[name] = _members(side.caller.get(path).content)
+    assert side.caller.post(f"/deliveries/{row.pk}/resend").status_code == 202
+    again = receiver.wait_for(len(side.own) + 1)
+    side.got["resend"] = b"".join(one.body for one in again)
+
+
+def _members(content: bytes) -> bytes:
+    """Return an answer without members that are null: a name alone tells nothing."""
+    return content.replace(b'"partition":null', b"").replace(b'"offset":null', b"")
+
+
+def by_rest(side: Side, client: Client, topic: str) -> None:
+    path = f"/api/v1/topics/{topic}/records?from=earliest"
+    kinds = {
+        "rest": "application/json",
+        "ndjson": "application/x-ndjson",
+        "events": "application/cloudevents-batch+json",
+    }
+    for name, kind in kinds.items():
+        answer = client.get(path, Accept=kind)
+        assert answer.status == 200, answer
+        side.got[name] = answer.body + str(answer.headers).encode()
+    made = client.post("/consumers/g", {"format": "json", "auto.offset.reset": "earliest"})
+    instance = f"/consumers/g/instances/{made.json['instance_id']}"
+    assert client.post(f"{instance}/subscription", {"topics": [topic]}).status == 403
+    assert client.get(f"/topics/{topic}/partitions/0/offsets").status == 403
+    plain = client.get(f"{path}&filter=%7B%22partition%22:0%7D")
+    assert plain.code == (400, "invalid_filter")
+
+
+def by_streams(side: Side, web: Web, topic: str, folder: Path) -> None:
+    """Listen with curl, in every form at once."""
+    url = f"{web.url}/streams/{topic}?from=earliest"
+    wishes = {
+        "sse": (url, "text/event-stream"),
+        "sse raw": (f"{url}&format=raw", "text/event-stream"),
+        "sse events": (f"{url}&format=cloudevents", "text/event-stream"),
+        "lines": (url, "application/x-ndjson"),
+    }
+    running_: dict[str, subprocess.Popen[bytes]] = {}
+    for name, (address, kind) in wishes.items():
+        head = ["-H", f"Authorization: Bearer {side.key}", "-H", f"Accept: {kind}"]
+        command = ["curl", "-sN", "--max-time", str(LISTEN_S), *head, address]
+        running_[name] = subprocess.Popen(command, stdout=subprocess.PIPE)
+    for name, process in running_.items():
+        side.got[name] = process.communicate(timeout=DEADLINE_S)[0]
+
+
+def by_websocket(side: Side, web: Web, topic: str) -> None:
+    address = f"{web.url.replace('http', 'ws')}/ws?topics={topic}&from=earliest"
+    headers = {"Authorization": f"Bearer {side.key}"}
+    heard = b""
+    with (
+        contextlib.suppress(TimeoutError),
+        connect(address, additional_headers=headers, proxy=None) as talk,
+    ):
+        while not all(b'"n":%d' % one in heard for one in side.own):
+            heard += str(talk.recv(timeout=LISTEN_S)).encode()
+    side.got["websocket"] = heard
+
+
+def by_grpc(side: Side, server: Server, topic: str) -> None:
+    client = grpc_rig.Client(server.target, side.key)
+    try:
+        listening = Subscriber(client, start(topic, position=EARLIEST))
+        listening.hear("ready")
+        records = listening.records(len(side.own))
+        listening.close()
+        side.got["grpc"] = _spelled(records)
+        wish = start(topic, position=EARLIEST, group="g").start
+        asked = pb.ReceiveRequest(start=wish, max_records=100, wait={"seconds": 5})
+        side.got["grpc group"] = _spelled(client.call("Receive", asked).records)
+    finally:
+        client.close()
+
+
+def _spelled(records: Any) -> bytes:
+    """Return gRPC records as bytes in which a place would be found by its JSON name."""
+    place = b'"offset"'
+    shown = (
+        one.SerializeToString() + (place if one.offset or one.partition else b"") for one in records
+    )
+    return b"".join(shown)
