@@ -29,6 +29,7 @@ class Routes:
     """
 
     def __init__(self, paths: Mapping[str, Methods]) -> None:
+        self.paths = paths
         self._by_shape: dict[tuple[str, int], list[_Route]] = {}
         for path, methods in paths.items():
             segments = path.split("/")[1:]
