@@ -116,7 +116,9 @@ def test_each_of_two_partners_sees_exactly_its_own(
     hub, web, server = parts
     topic = hub._make_topic(partitions=1)
     german = granted(topic, GERMAN, (1, 5), b"french-land", b"francais:")
-    french = granted(topic, FRENCH, (2, 6), b"german-land", b"deutsch:", b"francais:2", b"francais:6")
+    french = granted(
+        topic, FRENCH, (2, 6), b"german-land", b"deutsch:", b"francais:2", b"francais:6"
+    )
     sides = (german, french)
     for key, value in RECORDS:
         hub.producer.produce(topic, value, key, headers=[("trace", CANARY.encode())])

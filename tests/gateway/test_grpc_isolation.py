@@ -106,7 +106,9 @@ def test_what_is_anothers_is_what_does_not_exist(play: Stage, server: Server) ->
     for action in Grant.Action.values:
         Grant.objects.create(partner=other.partner, topic=factories.topic(hidden), action=action)
     stranger = play.client(other.key)
-    wait_for(lambda: hidden in told(CASES["ListTopics"], stranger, "unused", "unused"), lambda: hidden)
+    wait_for(
+        lambda: hidden in told(CASES["ListTopics"], stranger, "unused", "unused"), lambda: hidden
+    )
     wait_for(
         lambda: "NOT_FOUND" in told(CASES["GetPositions"], stranger, play.topic, GROUP),
         lambda: told(CASES["GetPositions"], stranger, play.topic, GROUP),
