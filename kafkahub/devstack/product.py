@@ -231,6 +231,8 @@ def _tell(product: Product, parts: stack.Stack, seed: Seed, pids: Mapping[str, i
         "admin_url": f"{product.base_url}/admin/",
         "admin_user": seed.admin_user,
         "admin_password": seed.admin_password,
+        "member": seed.member,
+        "member_password": seed.member_password,
         "receiver_url": product.receiver_url,
         "grpc_target": product.grpc_target,
         "kafka": parts.kafka,

@@ -24,6 +24,8 @@ class Seed:
     endpoint_id: str
     admin_user: str
     admin_password: str
+    member: str
+    member_password: str
     topics: list[str]
 
     @classmethod
@@ -43,6 +45,7 @@ def welcome(
     head = f"{paint(f'KafkaHub {version}', BOLD)}  {base_url}"
     lines = [
         ("parts", "  ".join(parts.labels)),
+        ("portal", f"{base_url}/portal/{seed.partner_id}/  {seed.member} / {seed.member_password}"),
         ("admin", f"{base_url}/admin/  {seed.admin_user} / {seed.admin_password}  (dev only)"),
         ("partner", f"{seed.partner_name}, {seed.partner_id}"),
         ("key", seed.api_key),

@@ -27,6 +27,8 @@ KEYS = {
     "admin_url",
     "admin_user",
     "admin_password",
+    "member",
+    "member_password",
     "receiver_url",
     "grpc_target",
     "kafka",

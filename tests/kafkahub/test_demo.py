@@ -12,7 +12,15 @@ from kafkahub.devstack import samples
 from kafkahub.management.commands import demo
 from subscriptions import keys
 from subscriptions.authentication import api_key
-from subscriptions.models import ApiKey, AuditEvent, Endpoint, Grant, LanePosition, Subscription
+from subscriptions.models import (
+    ApiKey,
+    AuditEvent,
+    Endpoint,
+    Grant,
+    LanePosition,
+    Member,
+    Subscription,
+)
 
 RECEIVER = "http://127.0.0.1:8100/hook"
 
@@ -34,7 +42,10 @@ def test_it_makes_all_that_a_first_delivery_needs(state: Path) -> None:
     assert Grant.objects.count() == len(samples.TOPICS)
     assert LanePosition.objects.count() == len(samples.TOPICS) * samples.PARTITIONS
     assert api_key.look_up(parsed(made)) is not None
-    assert User.objects.get().check_password(str(made["admin_password"]))
+    operator, member = (User.objects.get(username=made[who]) for who in ("admin_user", "member"))
+    assert operator.check_password(str(made["admin_password"]))
+    assert member.check_password(str(made["member_password"]))
+    assert Member.objects.get().user == member
 
 
 def test_a_second_run_changes_nothing(state: Path) -> None:

@@ -21,7 +21,7 @@ from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options, producer_options
 from kafkahub.kafka.producer import Producer
 from subscriptions import keys, starts, verification
-from subscriptions.actions import endpoints, partners, subscriptions, topics
+from subscriptions.actions import endpoints, members, partners, subscriptions, topics
 from subscriptions.actions import keys as key_actions
 from subscriptions.actions.keys import Rights
 from subscriptions.audit import Actor, ActorKind
@@ -31,6 +31,7 @@ from subscriptions.models import (
     Endpoint,
     Grant,
     Partner,
+    Role,
     SigningSecret,
     Subscription,
     Topic,
@@ -39,6 +40,7 @@ from subscriptions.models import (
 ACTOR = Actor(ActorKind.SYSTEM, "demo")
 PARTNER = "Acme"
 OPERATOR = "operator"
+MEMBER = "ana@acme.example"
 KEY_NAME = "make dev"
 ENDPOINT_NAME = "sample receiver"
 SUBSCRIPTION_NAME = "everything"
@@ -62,6 +64,7 @@ class Kept:
 
     api_key: str
     admin_password: str
+    member_password: str = ""
 
 
 class Command(BaseCommand):
@@ -113,6 +116,8 @@ def seed(receiver_url: str, state: Path) -> dict[str, object]:
         "endpoint_id": endpoint.id,
         "admin_user": OPERATOR,
         "admin_password": kept.admin_password,
+        "member": MEMBER,
+        "member_password": kept.member_password,
         "topics": list(samples.TOPICS),
     }
 
@@ -170,6 +175,7 @@ def _keep(partner: Partner, state: Path) -> Kept:
     now = Kept(
         api_key=_key(partner, before.api_key if before else ""),
         admin_password=_operator(before.admin_password if before else ""),
+        member_password=_member(partner, before.member_password if before else ""),
     )
     write_private(state, json.dumps(asdict(now)))
     return now
@@ -189,15 +195,29 @@ def _key(partner: Partner, before: str) -> str:
 
 def _operator(before: str) -> str:
     """Return the password of an operator who may do everything."""
-    user = User.objects.filter(username=OPERATOR).first()
-    if user is not None and before and user.check_password(before):
+    if not User.objects.filter(username=OPERATOR).exists():
+        User.objects.create_superuser(OPERATOR)
+    return _password(OPERATOR, before)
+
+
+def _member(partner: Partner, before: str) -> str:
+    """Return the password of the partner's sample member, who may do everything there."""
+    user = User.objects.filter(username=MEMBER).first()
+    if user is None:
+        user = User.objects.create_user(MEMBER, MEMBER)
+        invitation, _ = members.invite(ACTOR, partner, MEMBER, Role.OWNER)
+        members.join(ACTOR, invitation, user)
+    return _password(MEMBER, before)
+
+
+def _password(name: str, before: str) -> str:
+    """Return the password of the last run if it still holds, else a fresh one."""
+    user = User.objects.get(username=name)
+    if before and user.check_password(before):
         return before
     password = secrets.token_urlsafe(12)
-    if user is None:
-        User.objects.create_superuser(OPERATOR, password=password)
-    else:
-        user.set_password(password)
-        user.save(update_fields=["password"])
+    user.set_password(password)
+    user.save(update_fields=["password"])
     return password
 
 
