@@ -18,6 +18,8 @@ TOPICS_S = 10.0
 """How long numbers of partitions are kept: new ones are seen within 30 s."""
 EPOCHS_S = 3.0
 """How long a topic counts as the same one: whoever reads is told within seconds that it is not."""
+UNKNOWN_S = 1.0
+"""The same for a topic that is not among those: somebody may ask for it on and on."""
 FIXED_S = 300.0
 ASK_S = 4.0
 """Longest wait for Kafka: every answer is out within 20 s, and some need two questions."""
@@ -81,8 +83,13 @@ class Topology:
         self._configs: _Memory[dict[str, str]] = _Memory(FIXED_S)
 
     async def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has; 0 where Kafka has none of the name."""
-        topics = await self._ask(self._topics, "", lambda: self._questions.topics(ASK_S))
+        """Return how many partitions a topic has; 0 where Kafka has none of the name.
+
+        One that is not known may have been made just now, so Kafka is asked again for it.
+        """
+        topics = await self._ask(self._topics, "", self._count)
+        if topic not in topics:
+            topics = await self._ask(self._topics, "", self._count, young_s=UNKNOWN_S)
         return topics.get(topic, 0)
 
     async def marks(self, topic: str, *, fresh: bool = False) -> Marks:
@@ -152,6 +159,9 @@ class Topology:
                 del memory.asked[name]
         memory.known[name] = (answer, time.monotonic())
         return answer
+
+    def _count(self) -> dict[str, int]:
+        return self._questions.topics(ASK_S)
 
     def _epoch(self, topic: str) -> str:
         try:

@@ -174,15 +174,20 @@ def readable(parts: Parts, principal: Principal, instance: Instance) -> Mapping[
     return found
 
 
-async def widen(parts: Parts, principal: Principal, own: Name, instance: Instance) -> None:
-    """Take up topics and partitions that have come since the subscription."""
+async def widen(parts: Parts, principal: Principal, own: Name, instance: Instance) -> bool:
+    """Take up topics and partitions that have come since the subscription.
+
+    Returns whether there were any: then the read must be begun anew.
+    """
     if not instance.is_subscribed:
-        return
+        return False
     pattern = instance.pattern
     topics = matching(parts, principal, pattern) if pattern else list(instance.topics)
     opened = [one for one in topics if is_open(parts, principal, one, by_name=False)]
     reset = str(instance.settings["reset"])
     fresh = await parts.consumers.fresh_parts(instance.group, opened, reset)
-    if fresh or topics != list(instance.topics):
-        await parts.run(groups.widen, own, topics, fresh)
-        parts.consumers.forget(instance.group)
+    if not fresh and topics == list(instance.topics):
+        return False
+    await parts.run(groups.widen, own, topics, fresh)
+    parts.consumers.forget(instance.group)
+    return True

@@ -43,7 +43,8 @@ async def records(parts: Parts, call: Call, group: str, name: str) -> Reply:
     if not instance.is_subscribed and not instance.manual:
         raise confluent.illegal_state("the instance is neither subscribed nor assigned")
     ask = _asked(parts, call, principal, instance)
-    await widen(parts, principal, own, instance)
+    if await widen(parts, principal, own, instance):
+        begun = await parts.consumers.begin(own, _receipt(call))
     async with parts.waiting.place(principal.partner), watched(call) as peer:
         handed = await parts.consumers.read(begun, ask, peer.is_gone)
         if handed is None:
