@@ -6,6 +6,7 @@ from delivery.api import (
     attempts,
     checking,
     deliveries,
+    health,
     parked,
     positions,
     seeking,
@@ -17,7 +18,7 @@ from delivery.api import (
 
 urlpatterns = [
     path("signature-checks", signature_checks.CheckSignature.as_view()),
-    path("endpoint-checks", checking.CheckUrl.as_view()),
+    path("endpoints/check", checking.CheckUrl.as_view()),
     path("endpoints/<str:endpoint>/check-receiver", checking.CheckReceiver.as_view()),
     path("deliveries", deliveries.Deliveries.as_view()),
     path("deliveries/<str:delivery>", deliveries.OneDelivery.as_view()),
@@ -33,6 +34,8 @@ urlpatterns = [
     path("subscriptions/<str:subscription>/seek", seeking.SeekSubscription.as_view()),
     path("stats", stats.Stats.as_view()),
     path("subscriptions/<str:subscription>/stats", stats.SubscriptionStats.as_view()),
+    path("endpoints/<str:endpoint>/health", health.EndpointHealth.as_view()),
+    path("endpoints/<str:endpoint>/probe", health.ProbeEndpoint.as_view()),
     path("endpoints/<str:endpoint>/verify", verification.VerifyEndpoint.as_view()),
     path("endpoints/<str:endpoint>/test", testing.SendTest.as_view()),
 ]

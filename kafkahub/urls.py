@@ -11,8 +11,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("portal/<str:partner>/", include("subscriptions.portal.urls")),
     path("portal/<str:partner>/", include("delivery.portal.urls")),
     path("portal/<str:partner>/", include("gateway.portal.urls")),
+    path("api/v1/", include("delivery.urls")),  # first: /endpoints/check is no endpoint
     path("api/v1/", include("subscriptions.urls")),
-    path("api/v1/", include("delivery.urls")),
     path(".well-known/kafkahub/", include("subscriptions.well_known")),
     path("webhooks/consent/", include("subscriptions.consent")),
     path("", include("subscriptions.oauth.urls")),

@@ -1,4 +1,4 @@
-"""``/endpoint-checks`` and ``/endpoints/{ep}/check-receiver``: tried before it matters."""
+"""``/endpoints/check`` and ``/endpoints/{ep}/check-receiver``: tried before it matters."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -14,7 +14,7 @@ class CheckAddress(PortalPage):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         try:
-            found = self.door.post("/endpoint-checks", {"url": request.POST.get("url", "")})
+            found = self.door.post("/endpoints/check", {"url": request.POST.get("url", "")})
         except Refused as refused:
             if not refused.is_about_input:
                 raise
