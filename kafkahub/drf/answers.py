@@ -1,5 +1,6 @@
 """Answers: JSON, problem documents, and the headers every API answer carries."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -7,6 +8,7 @@ import structlog
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template import loader
 from django.views import defaults
 
 from kafkahub import config, ids, problems
@@ -122,10 +124,18 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer an exception outside of our views, which Django has logged (``handler500``)."""
+    is_away = isinstance(sys.exception(), OperationalError | InterfaceError)
     if not request.path.startswith(API_PREFIX):
-        return _page(defaults.server_error(request))
+        return _away() if is_away else _page(defaults.server_error(request))
     told = HubError("Something went wrong on our side; the request id helps to find it.")
     return seal(problem(told, request), request)
+
+
+def _away() -> HttpResponse:
+    """Answer while PostgreSQL does not; made without the request, whose user is asked of it."""
+    page = loader.render_to_string("hub/away.html")
+    headers = {"Retry-After": "10", "Cache-Control": "no-store"}
+    return HttpResponse(page, status=Unavailable.status, headers=headers)
 
 
 def _page(response: object) -> HttpResponse:
