@@ -1,4 +1,4 @@
-"""The newest records of a topic as a partner may see them: for trying a filter, never for reading.
+"""The newest records of a topic: for trying a filter or a grant, never for reading.
 
 Asks Kafka, so nothing here may run inside a transaction.
 """
@@ -43,18 +43,25 @@ def records(partner: str, topic: Topic, count: int, admin: Admin) -> list[Record
     many look at once.
     """
     grant = _grant(partner, topic)
+    found = whole(grant.topic, min(count * SPARE, MAX_READ), admin)
+    now_ms = int(clock.now().timestamp() * 1000)
+    seen = (authorize_and_project(record, grant, now_ms) for record in found)
+    return [record for record in seen if record is not None][:count]
+
+
+def whole(topic: str, count: int, admin: Admin) -> list[Record]:
+    """Return about ``count`` of the newest records as they are, newest first: for operators only.
+
+    Raises Unavailable as ``records`` does.
+    """
     try:
-        marks = admin.watermarks(grant.topic, DEADLINE_S)
+        marks = admin.watermarks(topic, DEADLINE_S)
     except UnknownTopic:
         return []
-    starts = _starts(grant, marks, min(count * SPARE, MAX_READ))
-    if not starts:
-        return []
-    now_ms = int(clock.now().timestamp() * 1000)
-    seen = (authorize_and_project(record, grant, now_ms) for record in _read(starts))
-    shown = [record for record in seen if record is not None]
-    shown.sort(key=lambda record: (record.timestamp_ms or 0, record.offset), reverse=True)
-    return shown[:count]
+    starts = _starts(topic, marks, count)
+    found = _read(starts) if starts else []
+    found.sort(key=lambda record: (record.timestamp_ms or 0, record.offset), reverse=True)
+    return found
 
 
 def _grant(partner: str, topic: Topic) -> Grant:
@@ -66,12 +73,12 @@ def _grant(partner: str, topic: Topic) -> Grant:
     return grant
 
 
-def _starts(grant: Grant, marks: dict[int, tuple[int, int]], count: int) -> list[Position]:
+def _starts(topic: str, marks: dict[int, tuple[int, int]], count: int) -> list[Position]:
     """Return where to begin in each partition that holds anything."""
     filled = {number: mark for number, mark in marks.items() if mark[0] < mark[1]}
     each = max(1, count // max(1, len(filled)))
     return [
-        Position(grant.topic, number, max(low, high - each))
+        Position(topic, number, max(low, high - each))
         for number, (low, high) in sorted(filled.items())
     ]
 
@@ -91,7 +98,7 @@ def _read(starts: list[Position]) -> list[Record]:
 @contextmanager
 def _reader() -> Iterator[Reader]:
     if not _readers.acquire(timeout=DEADLINE_S):
-        raise Unavailable("Too many filters are being tried just now; try again in a moment.")
+        raise Unavailable("Too many look at newest records just now; try again in a moment.")
     try:
         options = reader_options(config.load())
         with closing(Reader(options, on_out_of_range=lambda _: None)) as reader:

@@ -14,7 +14,7 @@ from kafkahub import clock
 from kafkahub.errors import HubError
 from kafkahub.kafka import envelope
 from kafkahub.kafka.record import Record
-from subscriptions import audit, grant_csv, grant_preview, grant_rules, samples
+from subscriptions import audit, grant_csv, grant_preview, grant_rules, newest, starts
 from subscriptions.actions.topics import create_grant, withdraw_grant
 from subscriptions.admin.base import AnyForm, VersionedAdmin, actor_of
 from subscriptions.admin.display import badge, links, payload
@@ -135,10 +135,11 @@ class GrantAdmin(VersionedAdmin[Grant]):
             return None
         tried, _ = form.tried()
         if tried.action == Grant.Action.WRITE:
-            messages.info(request, "A grant to write shows no record.")
-            return None
+            messages.info(request, "A grant to write shows no record; nothing was saved.")
+            return HttpResponseRedirect(request.get_full_path())
         try:
-            seen = grant_preview.preview(tried, samples.newest(tried.topic.pk, RECORDS))
+            records = newest.whole(tried.topic.pk, RECORDS, starts.process_admin())
+            seen = grant_preview.preview(tried, records)
         except HubError as error:
             messages.error(request, error.detail)
             return HttpResponseRedirect(request.get_full_path())

@@ -19,6 +19,7 @@ from kafkahub.kafka.record import Record
 from subscriptions import newest, ownership, starts
 from subscriptions.api.base import PartnerView
 from subscriptions.filters.explain import explain
+from subscriptions.filters.places import refuse_places
 from subscriptions.filters.syntax import parse
 from subscriptions.filters.tree import Filter
 from subscriptions.filters.view import View
@@ -80,6 +81,8 @@ class ExplainFilter(PartnerView):
 
     def _on_newest(self, topic: Topic, values: Values) -> dict[str, object]:
         parsed = parse(values["filter"])
+        if topic.pk not in ownership.telling_of(self.partner).placed:
+            refuse_places(parsed, "/filter")
         found = newest.records(self.partner, topic, values["last"], starts.process_admin())
         tried = [_tried(parsed, record, topic) for record in found]
         matched = [one for one in tried if one["result"] == "true"]
