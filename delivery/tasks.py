@@ -11,6 +11,7 @@ from psycopg.errors import LockNotAvailable
 from delivery import (
     announcements,
     attention,
+    backlogs,
     dead_letters,
     lifecycle,
     notices,
@@ -23,7 +24,7 @@ from delivery.cursors import cluster_tag
 from kafkahub import clock, config
 from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
-from subscriptions import alerts, audit
+from subscriptions import alerts, audit, starts
 from subscriptions.actions import issues
 from subscriptions.audit import Actor, ActorKind, Subject, Verb
 
@@ -115,6 +116,23 @@ def watch_endpoints() -> None:
 def probe_endpoints() -> None:
     """Probe endpoints that failing has disabled. Each is claimed, so none is probed twice."""
     lifecycle.probe_due(clock.now())
+
+
+@shared_task
+def watch_subscriptions() -> None:
+    """Tell partners of subscriptions that are suspended, or go on."""
+    with alone("delivery.watch_subscriptions") as mine:
+        if mine:
+            backlogs.watch_suspensions(clock.now())
+
+
+@shared_task
+def watch_lags() -> None:
+    """Tell partners of subscriptions that are behind, or have caught up."""
+    with alone("delivery.watch_lags") as mine:
+        pass  # it asks Kafka, so the lock is not held; each notice is written once anyhow
+    if mine:
+        backlogs.watch_lags(starts.process_admin(), clock.now())
 
 
 @shared_task

@@ -100,6 +100,8 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "pull-instances": _every(30, "subscriptions.tasks.expire_instances"),
     "handshakes": _every(5, "delivery.tasks.verify_endpoints"),
     "late-handshakes": _every(3_600, "delivery.tasks.give_up_unverified"),
+    "suspensions": _every(30, "delivery.tasks.watch_subscriptions"),
+    "lags": _every(60, "delivery.tasks.watch_lags"),
     "failing-endpoints": _every(60, "delivery.tasks.watch_endpoints"),
     "probes": _every(20, "delivery.tasks.probe_endpoints"),
     "new-dead-letters": _every(60, "delivery.tasks.announce_dead_letters"),
