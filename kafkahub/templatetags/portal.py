@@ -17,6 +17,8 @@ STATES: Mapping[str, tuple[str, str]] = {
     "live": ("ok", "●"),
     "verified": ("ok", "●"),
     "running": ("info", "↻"),
+    "done": ("ok", "●"),
+    "cancelled": ("muted", "✕"),
     "counting": ("info", "↻"),
     "ready": ("info", "◷"),
     "retrying": ("warn", "↻"),
@@ -107,6 +109,12 @@ def size(count: int | None) -> str:
 def count(number: int | None) -> str:
     """Return a number with its thousands apart; "" for None."""
     return "" if number is None else f"{number:,}"
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    """Return a share of one as per cent; "none" where there was nothing to count."""
+    return "none" if share is None else f"{share * 100:.1f} %"
 
 
 @register.filter
