@@ -58,7 +58,7 @@ def test_an_operator_has_a_second_factor_before_anything_else(
     assert findings(page) == []
     page.get_by_role("link", name="Set up an app").click()
     assert findings(page) == []
-    seed = page.get_by_label("Secret").input_value()
+    seed = page.get_by_role("textbox", name="Secret").input_value()
     page.get_by_label(re.compile("code", re.IGNORECASE)).fill(code_of(seed))
     page.get_by_role("button", name="Set up").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
