@@ -17,7 +17,8 @@ def announce(limit: int, cluster: bytes | None) -> int:
     cluster  tag of the cluster's id for cursors, None while Kafka does not tell it
     """
     with transaction.atomic():
-        waiting = DeliveryGap.objects.filter(announced_at=None).select_related("subscription")
+        waiting = DeliveryGap.objects.filter(announced_at=None, replay="")
+        waiting = waiting.select_related("subscription")
         rows = list(  # by gap_to_announce; another process takes others
             waiting.select_for_update(of=("self",), skip_locked=True).order_by("found_at")[:limit]
         )

@@ -54,6 +54,7 @@ class AttemptRow(NamedTuple):
     retry_after_s: int | None
     next_attempt_us: int | None
     secret_ids: tuple[str, ...]
+    replay: str | None = None
 
 
 _TO_ESCAPE = re.compile(r"[\\\n\r\t\0]")
@@ -63,7 +64,7 @@ COPY = """
 COPY delivery_attempt (at, partner, subscription, endpoint, delivery, topic, partition, "offset",
     record_time, key, number, kind, outcome, outcome_class, http_status, duration_us, timings_us,
     reused, request_bytes, response_excerpt, response_note, retry_after_s, next_attempt_at,
-    secret_ids) FROM STDIN
+    secret_ids, replay) FROM STDIN
 """
 
 
@@ -83,7 +84,7 @@ def _line(row: AttemptRow) -> str:
     (
         at_us, partner, subscription, endpoint, delivery, topic, partition, offset, time_ms, key,
         number, kind, outcome, outcome_class, status, duration_us, timings, reused, size, excerpt,
-        note, retry_after_s, next_us, secret_ids,
+        note, retry_after_s, next_us, secret_ids, replay,
     ) = row  # fmt: skip
     return (
         f"{_moment(at_us)}\t{partner}\t{subscription}\t{endpoint}\t{delivery}\t{topic}\t"
@@ -93,7 +94,8 @@ def _line(row: AttemptRow) -> str:
         f"{duration_us}\t{{{SIX % timings}}}\t{'t' if reused else 'f'}\t{size}\t"
         f"{NULL if excerpt is None else _escape(excerpt)}\t{NULL if note is None else note}\t"
         f"{NULL if retry_after_s is None else retry_after_s}\t"
-        f"{NULL if next_us is None else _moment(next_us)}\t{{{','.join(secret_ids)}}}\n"
+        f"{NULL if next_us is None else _moment(next_us)}\t{{{','.join(secret_ids)}}}\t"
+        f"{NULL if replay is None else replay}\n"
     )
 
 

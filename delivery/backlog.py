@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from delivery import metrics
 from delivery.inbox import Ask, BacklogFed, Hit, Note, Place
 from delivery.matcher import hit
+from delivery.missing import Missing, Wanted
 from kafkahub.kafka.faults import OutOfRange
 from kafkahub.kafka.reader import Reader
 from kafkahub.kafka.record import Position, Record
@@ -30,6 +31,7 @@ class Backlog:
     and every lane is given what lies at or above its own. So a hundred lanes that start at the
     beginning cost one read.
 
+    missing  tells what was delivered already, for replays of what is missing
     shorter  told of a partition whose log ends below a place that a lane stands at
     """
 
@@ -40,11 +42,13 @@ class Backlog:
         snapshot: Callable[[], Snapshot],
         post: Callable[[Note], None],
         shorter: Callable[[Place], None],
+        missing: Missing,
     ) -> None:
         self._options = options
         self._snapshot = snapshot
         self._post = post
         self._shorter = shorter
+        self._missing = missing
         self._asks: queue.SimpleQueue[Ask | None] = queue.SimpleQueue()
         self._open: dict[Place, list[Ask]] = {}
         self._stopping = threading.Event()
@@ -69,6 +73,7 @@ class Backlog:
         finally:
             if self._reader is not None:
                 self._reader.close()
+            self._missing.close()
 
     def _gather(self) -> None:
         """Take the asks that have come; wait for one while none is open."""
@@ -107,10 +112,13 @@ class Backlog:
         """Answer the asks that what was read reaches; the others stay open."""
         waiting = []
         for ask in self._open.pop(place):
-            if ask.offset > position:
+            fed = None if ask.offset > position else self._fed(ask, records, position)
+            if fed is not None and ask.only_missing:
+                fed = self._narrowed(fed)
+            if fed is None:
                 waiting.append(ask)
             else:
-                self._post(self._fed(ask, records, position))
+                self._post(fed)
         if waiting:
             self._open[place] = waiting
 
@@ -130,6 +138,16 @@ class Backlog:
             if found is not None:
                 hits.append((record.offset, found))
         return BacklogFed(ask, hits, position)
+
+    def _narrowed(self, fed: BacklogFed) -> BacklogFed | None:
+        """Leave out what was delivered already; None while PostgreSQL cannot tell."""
+        ask = fed.ask
+        offsets = [offset for offset, _ in fed.hits]
+        delivered = self._missing.delivered(Wanted(ask.subscription.id, *ask.place, offsets))
+        if delivered is None:
+            return None
+        hits = [one for one in fed.hits if one[0] not in delivered]
+        return BacklogFed(ask, hits, fed.next_offset)
 
     def _on_out_of_range(self, found: OutOfRange) -> None:
         """Let lanes go on where the log begins, or stand still where it is shorter than before."""

@@ -250,6 +250,7 @@ class Outcomes:
                 retry_after_s,
                 None if delay_s is None else at_us + int(delay_s * 1e6),
                 sent.secret_ids,
+                delivery.replay or None,
             )
         )
 
@@ -264,7 +265,7 @@ class Outcomes:
         parked = {(row.topic, row.partition) for row in batch.parked}
         parked |= {(found.gap.topic, found.gap.partition) for found in batch.gaps}
         for lane in lanes:
-            if lane.partition.lanes.get(lane.form.subscription.id) is lane:
+            if lane.partition.lanes.get(lane.subscription) is lane:
                 batch.lanes.append(_lane_row(lane))
         for partition in partitions:
             place = (partition.topic, partition.number)
@@ -325,6 +326,7 @@ class Outcomes:
                 outcome or ("" if state == "blocked" else reason),
                 status,
                 order_key,
+                delivery.replay,
             )
         )
         if order_key is not None:
@@ -353,6 +355,7 @@ def _lane_row(lane: Lane) -> LaneRow:
         seeks=lane.seeks,
         head_attempts=head_attempts,
         not_before_us=not_before_us,
+        replay=lane.replay,
     )
 
 
@@ -367,9 +370,11 @@ def _key(delivery: Delivery) -> bytes | None:
 
 
 def _kind(sent: Request) -> str:
+    delivery = sent.delivery
+    if delivery.replay:
+        return "replay"
     if sent.is_probe:
         return "probe"
-    delivery = sent.delivery
     due = delivery.parked
     if due is None:
         return "first" if delivery.sends == 1 else "retry"

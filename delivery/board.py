@@ -16,6 +16,7 @@ from delivery.lanes import RECREATED, Delivery, Lane, LaneState, Partition
 from delivery.ledger import ParkedRow
 from delivery.losses import RETENTION, Losses
 from delivery.ordering import LANE_KEY, KeyLane, OrderedLane, SerialLane
+from delivery.replay_lanes import lane_of
 from delivery.request import LaneForm
 from delivery.standings import Standings
 from delivery.window import PROBES_MAX, Paced, Turns, Window
@@ -120,17 +121,17 @@ class Board:
     def backlog_fed(self, note: inbox.BacklogFed) -> None:
         """Queue what was read for a lane that is behind; an answer to an older pass is dropped."""
         partition = self.partitions.get(note.ask.place)
-        lane = partition.lanes.get(note.ask.subscription.id) if partition is not None else None
+        lane = partition.lanes.get(note.ask.lane) if partition is not None else None
         if lane is None or lane.pass_number != note.ask.pass_number:
             return
         lane.is_granted = False
-        failpoint("backlog.mid_batch")
+        failpoint("replay.mid" if lane.replay else "backlog.mid_batch")
         deliveries = [
             Delivery(lane.form, record, offset, lane, None, fault)
             for offset, (_, record, fault) in note.hits
         ]
         if note.is_gap:
-            self.losses.note(lane, note.ask.offset, note.next_offset, RETENTION)
+            self.losses.note(lane, note.ask.offset, lane.clamp(note.next_offset), RETENTION)
         lane.push_backlog(deliveries, note.next_offset)
         self._outcomes.touch(lane)
         if lane.state is LaneState.LIVE:
@@ -236,7 +237,9 @@ class Board:
         wanted = {live.id: live for live in self.snapshot.by_topic.get(partition.topic, ())}
         for lane in list(partition.lanes.values()):
             live = wanted.get(lane.form.subscription.id)
-            if live is None:
+            if lane.replay:
+                self._follow_replay(lane)
+            elif live is None:
                 self._abandon(lane)
             else:
                 form = self._form(partition, live.id)
@@ -244,10 +247,20 @@ class Board:
                     self._reform(lane, form)
                 self._heed(lane)
 
+    def _follow_replay(self, lane: Lane) -> None:
+        replay = self.snapshot.replays.get(lane.replay)
+        if replay is None or replay.is_over:
+            self._abandon(lane)
+            return
+        form = self._replay_form(lane.partition, lane.replay)
+        if form is not None:
+            self._reform(lane, form)
+        self._heed(lane)
+
     def _reform(self, lane: Lane, form: LaneForm) -> None:
         """Let what is queued go out by the settings of now, to the endpoint of now."""
         before = lane.form.subscription
-        if before.ordering != form.subscription.ordering:
+        if before.ordering != form.subscription.ordering and not lane.replay:
             self._retire(lane)
         topic = lane.partition.topic
         is_right_new = before.grants.get(topic) != form.subscription.grants.get(topic)
@@ -262,6 +275,9 @@ class Board:
     def _found(self, partition: Partition, found: inbox.Found) -> None:
         """Set a lane up where its row says that it stands."""
         row = found.row
+        if row.replay:
+            self._found_replay(partition, found)
+            return
         form = self._form(partition, row.subscription)
         before = partition.lanes.get(row.subscription)
         if form is None or (before is not None and before.seeks == row.seeks):
@@ -331,6 +347,26 @@ class Board:
             self._outcomes.touch(fresh)
             self._heed(fresh)
 
+    def _found_replay(self, partition: Partition, found: inbox.Found) -> None:
+        """Set up a lane that has an end."""
+        row = found.row
+        form = self._replay_form(partition, row.replay)
+        replay = self.snapshot.replays.get(row.replay)
+        if form is None or replay is None or row.replay in partition.lanes:
+            return
+        lane = lane_of(partition, form, row, found.settled, only_missing=replay.only_missing)
+        partition.lanes[row.replay] = lane
+        self._behind[lane] = None
+        self._heed(lane)
+
+    def _replay_form(self, partition: Partition, replay: str) -> LaneForm | None:
+        asked, topic = self.snapshot.replays.get(replay), self.snapshot.topics.get(partition.topic)
+        if asked is None or topic is None:
+            return None
+        return self._naming.of(
+            asked.live, topic, partition=partition.number, generation=partition.generation
+        )
+
     def _form(self, partition: Partition, subscription: str) -> LaneForm | None:
         return self._naming.lane(
             self.snapshot,
@@ -360,7 +396,7 @@ class Board:
 
     def _abandon(self, lane: Lane) -> None:
         lane.abandon()
-        del lane.partition.lanes[lane.form.subscription.id]
+        del lane.partition.lanes[lane.subscription]
         self._retiring.pop(lane, None)
         self._forget(lane)
 
@@ -530,12 +566,22 @@ class Board:
 
     def _refill(self) -> None:
         for lane in self._behind:
-            free = self._free(lane)
+            free = 0 if lane.is_read_out else self._free(lane)
             if free and not lane.is_granted and not lane.partition.is_leaving:
                 lane.is_granted = True
                 place = (lane.partition.topic, lane.partition.number)
                 live = lane.form.subscription
-                self._ask(inbox.Ask(place, live, lane.read_offset, free, lane.pass_number))
+                self._ask(
+                    inbox.Ask(
+                        place,
+                        live,
+                        lane.read_offset,
+                        free,
+                        lane.pass_number,
+                        lane.replay,
+                        lane.only_missing,
+                    )
+                )
 
     def _free(self, lane: Lane) -> int:
         """Return how many records to read for a lane that is behind: none until half is free."""

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from delivery import gaps, ledger, metrics, positions, succession
+from delivery import gaps, ledger, metrics, positions, replaying, succession
 from delivery.batch import Batch
 from delivery.database import Conn
 from delivery.inbox import Committed, Place
@@ -97,7 +97,7 @@ class Checkpoint:
             ours = [row for row in batch.parked if (row.topic, row.partition) not in fenced]
             ours += self._announced(cur, batch, fenced)
             ledger.copy_attempts(cur, batch.attempts)
-            ledger.park(cur, ours, kept_days=self._kept_days)
+            self._park(cur, ours, batch)
             if ours:
                 failpoint("park.before_commit")
             ledger.finish(
@@ -113,7 +113,11 @@ class Checkpoint:
                 ledger.hasten(cur, subscriptions, since_us=since_us)
             lanes = [row for row in batch.lanes if (row.topic, row.partition) not in fenced]
             epochs = {(floor.topic, floor.partition): floor.epoch for floor in batch.floors}
-            positions.save_lanes(cur, lanes, owner=self._owner, epochs=epochs)
+            own = [row for row in lanes if not row.replay]
+            positions.save_lanes(cur, own, owner=self._owner, epochs=epochs)
+            moved = [row for row in lanes if row.replay]
+            replays = positions.save_replay_lanes(cur, moved, owner=self._owner, epochs=epochs)
+            replaying.end(cur, replays)
             for lane in batch.dissolved:
                 succession.dissolve(cur, lane, kept_days=self._kept_days)
             emptied = succession.promote(cur, batch.orders)
@@ -123,6 +127,15 @@ class Checkpoint:
             failpoint("lane.behind.after_row")
         self._note_fenced(fenced)
         return Committed(batch.number, frozenset(fenced), frozenset(emptied))
+
+    def _park(self, cur: positions.Cur, rows: list[ledger.NewlyParked], batch: Batch) -> None:
+        """Set records aside, and count what replays did."""
+        fresh = ledger.park(cur, rows, kept_days=self._kept_days)
+        again = [row for row in rows if row.replay and row.id not in fresh]
+        fresh |= replaying.reset(cur, again, kept_days=self._kept_days)
+        parked = [row for row in rows if row.id in fresh]
+        replaying.forget_dead(cur, batch.attempts)
+        replaying.count(cur, replaying.done(batch.attempts, parked))
 
     def _announced(
         self, cur: positions.Cur, batch: Batch, fenced: set[Place]

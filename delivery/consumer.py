@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from delivery import gaps, ledger, metrics, positions, succession
+from delivery import gaps, ledger, metrics, positions, replaying, succession
 from delivery.database import Conn
 from delivery.halts import Halts
 from delivery.inbox import (
@@ -243,7 +243,7 @@ class Consumer:
         self._matcher = Matcher(snapshot)
         found = []
         for place, known in self._seen.items():
-            now = {live.id: live.seeks for live in snapshot.by_topic.get(place[0], ())}
+            now = _lanes_of(snapshot, place[0])
             fresh = {live for live, seeks in now.items() if known.get(live) != seeks}
             if fresh:
                 found += self._patiently(partial(self._lanes, place, fresh))
@@ -266,7 +266,7 @@ class Consumer:
         """Take a partition over; return where the shared reader starts in it."""
         low, high = self._kafka.watermarks(*place)
         topic_id = self._topics.ask(place[0])
-        known = {live.id: live.seeks for live in self._matcher.snapshot.by_topic.get(place[0], ())}
+        known = _lanes_of(self._matcher.snapshot, place[0])
         wanted = set(known)
         claim = positions.claim(conn, *place, self._owner)
         if claim.next_offset is None:
@@ -298,7 +298,8 @@ class Consumer:
         with conn.transaction(), conn.cursor() as cur:
             claim = positions.start(conn, *place, self._owner, next_offset=high, topic_id=topic_id)
             known = {row.subscription for row in positions.lanes(conn, *place)}
-            fresh = [_new_lane(live, place, low) for live in sorted(wanted - known)]
+            own = [live for live in sorted(wanted - known) if not _is_replay(live)]
+            fresh = [_new_lane(live, place, low) for live in own]
             positions.save_lanes(cur, fresh, owner=self._owner, epochs={place: claim.epoch})
         return claim
 
@@ -313,7 +314,8 @@ class Consumer:
             settled.setdefault(subscription, set()).add(offset)
         untold = gaps.untold(conn, *place)
         waiting = _waiting(conn, place)
-        return [
+        replays = [row for row in positions.replay_lanes(conn, *place) if row.replay in wanted]
+        return [Found(row, _settled_in(conn, row)) for row in replays] + [
             Found(
                 rows.get(live) or _new_lane(live, place, floor),
                 frozenset(settled.get(live, ())),
@@ -321,6 +323,7 @@ class Consumer:
                 waiting.get(live, frozenset()),
             )
             for live in wanted
+            if not _is_replay(live)
         ]
 
     def _on_revoked(self, places: list[Place]) -> None:
@@ -379,6 +382,27 @@ def _waiting(conn: Conn, place: Place) -> dict[str, frozenset[bytes]]:
     for subscription, order_key in succession.waiting(conn, *place):
         found.setdefault(subscription, set()).add(order_key)
     return {subscription: frozenset(keys) for subscription, keys in found.items()}
+
+
+def _lanes_of(snapshot: Snapshot, topic: str) -> dict[str, int]:
+    """Return what may have a lane in a topic, with a number that rises when it is moved by hand."""
+    known = {live.id: live.seeks for live in snapshot.by_topic.get(topic, ())}
+    open_ = [replay for replay in snapshot.replays.values() if not replay.is_over]
+    return known | {replay.id: 0 for replay in open_ if topic in replay.live.topics}
+
+
+def _is_replay(lane: str) -> bool:
+    return lane.startswith("rep_")
+
+
+def _settled_in(conn: Conn, row: LaneRow) -> frozenset[int]:
+    return replaying.settled(
+        conn,
+        row.replay,
+        topic=row.topic,
+        partition=row.partition,
+        next_offset=row.next_offset,
+    )
 
 
 def _new_lane(subscription: str, place: Place, offset: int) -> LaneRow:

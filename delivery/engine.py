@@ -21,6 +21,7 @@ from delivery.dispatcher import Dispatcher, Limits, Outside
 from delivery.forms import Naming
 from delivery.health import Reporter
 from delivery.inbox import Place
+from delivery.missing import Missing
 from delivery.pace import Paces
 from delivery.redelivery import Redelivery
 from delivery.sender import Sender
@@ -154,6 +155,7 @@ class Engine:
             snapshot=self._snapshot,
             post=self._post,
             shorter=self._shorter,
+            missing=Missing(self._connect),
         )
         topics = TopicIds(Admin(options.admin_options(config)))
         board = Board(

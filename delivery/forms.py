@@ -6,7 +6,7 @@ from delivery import request
 from delivery.ledger import ParkedRow
 from delivery.request import LaneForm
 from subscriptions import identity
-from subscriptions.live import NOTICES, NOTICES_TOPIC, Snapshot
+from subscriptions.live import NOTICES, NOTICES_TOPIC, LiveSubscription, LiveTopic, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,13 @@ class Naming:
         settings = NOTICES_TOPIC if topic == NOTICES else snapshot.topics.get(topic)
         if live is None or settings is None:
             return None
+        return self.of(live, settings, partition=partition, generation=generation)
+
+    def of(
+        self, live: LiveSubscription, settings: LiveTopic, *, partition: int, generation: int
+    ) -> LaneForm:
+        """Return the form of one lane of a subscription, or of a replay as it sends."""
+        topic = settings.name
         return request.form(
             live,
             settings,
@@ -47,7 +54,7 @@ class Naming:
                 topic=topic,
                 generation=generation,
                 partition=partition,
-                subscription=subscription,
+                subscription=live.id,
             ),
             records=identity.records(
                 self.id_key, self.cluster, topic=topic, partition=partition, partner=live.partner
@@ -71,6 +78,12 @@ class Naming:
 
     def parked(self, snapshot: Snapshot, row: ParkedRow) -> LaneForm | None:
         """Return the form of a parked row; its body is made already, so any topic will do."""
+        replay = snapshot.replays.get(row.replay) if row.replay else None
+        settings = snapshot.topics.get(row.topic)
+        if replay is not None and settings is not None:  # it may go to another endpoint
+            return self.of(
+                replay.live, settings, partition=row.partition, generation=row.generation
+            )
         return self.lane(
             snapshot,
             row.subscription,

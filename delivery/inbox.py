@@ -73,6 +73,7 @@ class Ask:
 
     pass_number  names this pass of the lane; an answer to an older one is dropped
     room         records it may be given
+    replay       id of the replay that reads, or ""; ``only_missing`` as it was asked for
     """
 
     place: Place
@@ -80,6 +81,13 @@ class Ask:
     offset: int
     room: int
     pass_number: int
+    replay: str = ""
+    only_missing: bool = False
+
+    @property
+    def lane(self) -> str:
+        """What the lane is known by within its partition."""
+        return self.replay or self.subscription.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,13 @@ class Delivery:
         value = record.value if record is not None else None
         self.weight = RECORD_BYTES + (len(value) if value is not None else 0)
 
+    @property
+    def replay(self) -> str:
+        """Id of the replay that it is part of, or ""."""
+        if self.parked is not None:
+            return self.parked.replay
+        return self.lane.replay if self.lane is not None else ""
+
 
 class LaneState(StrEnum):
     """``LIVE``: the shared reader feeds it. ``BEHIND``: the backlog reader. ``PAUSED``: nobody."""
@@ -137,6 +144,9 @@ class Lane:
     """
 
     is_ordered: ClassVar[bool] = False
+    replay = ""
+    """Id of the replay that it belongs to; a subscription's own lane belongs to none."""
+    only_missing = False
 
     __slots__ = (
         "ahead",
@@ -396,13 +406,22 @@ class Lane:
     def is_ours(self) -> bool:
         """Whether anything of it may be sent or written from here: neither going nor gone."""
         partition = self.partition
-        known = partition.lanes.get(self.form.subscription.id)
+        known = partition.lanes.get(self.subscription)
         return known is self and not (partition.is_leaving or partition.is_lost)
 
     @property
     def is_serial(self) -> bool:
         """Whether its records go out one after the other, and a gap before what follows it."""
         return self.form.subscription.ordering == "partition"
+
+    @property
+    def is_read_out(self) -> bool:
+        """Whether nothing is ever left to be read for it; a lane without an end goes on."""
+        return False
+
+    def clamp(self, offset: int) -> int:
+        """Return the offset, or the lane's end where that lies below."""
+        return offset
 
     @property
     def is_idle(self) -> bool:

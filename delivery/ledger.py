@@ -59,6 +59,7 @@ class NewlyParked(NamedTuple):
     last_outcome: str
     last_status: int | None
     order_key: bytes | None = None
+    replay: str = ""
 
 
 class ParkedRow(NamedTuple):
@@ -84,6 +85,7 @@ class ParkedRow(NamedTuple):
     attempts: int
     sends: int
     order_key: bytes | None = None
+    replay: str = ""
 
 
 class Later(NamedTuple):
@@ -118,12 +120,12 @@ PARK = """
 INSERT INTO parked_delivery
        (id, subscription_id, topic, partition, "offset", generation, key, record_time, body,
         sealed_body, headers, grant_version, state, reason, attempts, sends, first_failed_at,
-        next_attempt_at, last_outcome, last_status, order_key, expires_at)
+        next_attempt_at, last_outcome, last_status, order_key, replay, expires_at)
 SELECT r.id, r.subscription, r.topic, r.partition, r."offset", r.generation, r.key,
        to_timestamp(r.record_time_ms / 1000.0), r.body,
        r.sealed_body, r.headers::jsonb, r.grant_version, r.state,
        r.reason, r.attempts, r.sends, now(), now() + make_interval(secs => r.delay_s),
-       r.last_outcome, r.last_status, r.order_key,
+       r.last_outcome, r.last_status, r.order_key, r.replay,
        CASE WHEN r.state = 'dead' THEN now() + make_interval(days => %(kept_days)s) END
   FROM unnest(%(id)s::text[], %(subscription)s::text[], %(topic)s::text[], %(partition)s::int[],
               %(offset)s::bigint[], %(generation)s::int[], %(key)s::bytea[],
@@ -131,10 +133,10 @@ SELECT r.id, r.subscription, r.topic, r.partition, r."offset", r.generation, r.k
               %(sealed_body)s::text[], %(headers)s::text[],
               %(grant_version)s::int[], %(state)s::text[], %(reason)s::text[], %(attempts)s::int[],
               %(sends)s::int[], %(delay_s)s::float8[], %(last_outcome)s::text[],
-              %(last_status)s::int[], %(order_key)s::bytea[])
+              %(last_status)s::int[], %(order_key)s::bytea[], %(replay)s::text[])
        AS r (id, subscription, topic, partition, "offset", generation, key, record_time_ms, body,
              sealed_body, headers, grant_version, state, reason, attempts, sends, delay_s,
-             last_outcome, last_status, order_key)
+             last_outcome, last_status, order_key, replay)
   JOIN subscriptions_subscription s ON s.id = r.subscription
    FOR KEY SHARE OF s
 ON CONFLICT DO NOTHING
@@ -175,7 +177,7 @@ WITH due AS MATERIALIZED (
 )
 SELECT id, subscription_id, topic, partition, "offset", generation, key,
        (extract(epoch FROM record_time) * 1000)::bigint, body, sealed_body, headers,
-       grant_version, reason, attempts, sends, order_key
+       grant_version, reason, attempts, sends, order_key, replay
   FROM claimed ORDER BY next_attempt_at, "offset"
 """  # parked_due (subscription, next_attempt_at), parked_leases (lease_until)
 
@@ -325,14 +327,13 @@ def _opened(row_id: str, *rest: Any) -> ParkedRow | None:
 
     Such a row stays claimed until its lease is over, and is tried again then.
     """
-    *before, body, sealed_body, headers, grant_version, reason, attempts, sends, order_key = rest
+    *before, body, sealed_body = rest[:-7]
     try:
         content = sealing.opened(row_id, body, sealed_body)
     except SealBroken as error:
         log.warning("parked.found_unreadable", delivery=row_id, reason=str(error))
         return None
-    after = (headers, grant_version, reason, attempts, sends, order_key)
-    return ParkedRow._make((row_id, *before, content, *after))
+    return ParkedRow._make((row_id, *before, content, *rest[-7:]))
 
 
 def renew(conn: Conn, owner: UUID, ids: Collection[str], *, lease_s: float) -> set[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from delivery.batch import Outcomes
 from delivery.forms import Naming
 from delivery.gap_notices import noticed, of_form
+from delivery.gaps import Noticed
 from delivery.lanes import Lane, LaneState
 from delivery.standings import Standings
 
@@ -43,6 +44,10 @@ class Losses:
             to_offset=to_offset,
             reason=reason,
         )
+        if lane.replay:  # told by the replay itself: the subscription may have had these before
+            gap = found.gap._replace(delivery="", replay=lane.replay)
+            self._outcomes.gap(Noticed(gap, None))
+            return
         self._outcomes.gap(found)
         if lane.is_serial:
             lane.untold = found.gap.delivery

@@ -61,6 +61,12 @@ class Paces:
             if live.rate_per_s is not None:
                 paces = of_lanes.setdefault(live.endpoint.id, {})
                 paces[live.id] = self._leased(live.id, live.rate_per_s)
+        for replay in snapshot.replays.values():
+            live, rate_per_s = replay.live, replay.rate_per_s
+            name = live.id if rate_per_s is None else replay.id
+            if (rate := live.rate_per_s if rate_per_s is None else rate_per_s) is not None:
+                paces = of_lanes.setdefault(live.endpoint.id, {})
+                paces[replay.id] = self._leased(name, rate)
         return {
             endpoint: Paced(
                 self._leased(endpoint, endpoints[endpoint]) if endpoint in endpoints else None,

@@ -56,6 +56,7 @@ class LaneRow(NamedTuple):
     seeks   how often a person has moved it; a write with another number changes nothing
     head_attempts  attempts that counted of the record at ``next_offset``, in a serial lane
     not_before_us  when that record is tried again, Unix µs on PostgreSQL's clock; None: at once
+    replay  id of the replay that it belongs to, with its ``end_offset``; "" for none
     """
 
     subscription: str
@@ -69,6 +70,8 @@ class LaneRow(NamedTuple):
     seeks: int = 0
     head_attempts: int = 0
     not_before_us: int | None = None
+    replay: str = ""
+    end_offset: int = 0
 
 
 CLAIM = """
@@ -158,6 +161,24 @@ ON CONFLICT (subscription_id, topic, partition) DO UPDATE
 RETURNING subscription_id, topic, partition
 """  # lane_position_once (subscription, topic, partition)
 
+REPLAY_LANES = """
+SELECT r.subscription_id, l.topic, l.partition, l.next_offset, l.replay_id, l.end_offset
+  FROM replay_lane l JOIN subscriptions_replay r ON r.id = l.replay_id
+ WHERE l.topic = %(topic)s AND l.partition = %(partition)s AND l.next_offset < l.end_offset
+   AND r.kind = 'kafka' AND r.state IN ('running', 'paused')
+"""  # replay_lane_partition (topic, partition)
+
+SAVE_REPLAY_LANES = """
+UPDATE replay_lane r SET next_offset = l.next_offset
+  FROM unnest(%(replays)s::text[], %(topics)s::text[], %(partitions)s::int[],
+              %(epochs)s::bigint[], %(next_offsets)s::bigint[])
+       AS l (replay, topic, partition, epoch, next_offset)
+  JOIN partition_position p ON p.topic = l.topic AND p.partition = l.partition
+   AND p.epoch = l.epoch AND p.owner = %(owner)s
+ WHERE r.replay_id = l.replay AND r.topic = l.topic AND r.partition = l.partition
+RETURNING r.replay_id
+"""  # replay_lane_once (replay, topic, partition)
+
 DELETE_LANE = """
 DELETE FROM lane_position l USING partition_position p
  WHERE l.subscription_id = %(subscription)s AND l.topic = %(topic)s
@@ -244,7 +265,37 @@ def held(conn: Conn, owner: UUID) -> dict[Place, int]:
 def lanes(conn: Conn, topic: str, partition: int) -> list[LaneRow]:
     """Return the lanes of a partition that have a row; the others stand at the floor."""
     rows = conn.execute(LANES, {"topic": topic, "partition": partition}).fetchall()
-    return [LaneRow._make([*row[:6], tuple(row[6]), *row[7:]]) for row in rows]
+    return [
+        LaneRow(subscription, of, number, state, reason, at, tuple(ahead), *rest)
+        for subscription, of, number, state, reason, at, ahead, *rest in rows
+    ]
+
+
+def replay_lanes(conn: Conn, topic: str, partition: int) -> list[LaneRow]:
+    """Return the lanes of replays that have something left to send of a partition."""
+    rows = conn.execute(REPLAY_LANES, {"topic": topic, "partition": partition}).fetchall()
+    return [
+        LaneRow(subscription, of, number, "behind", "replay", at, replay=replay, end_offset=end)
+        for subscription, of, number, at, replay, end in rows
+    ]
+
+
+def save_replay_lanes(
+    cur: Cur, rows: Sequence[LaneRow], *, owner: UUID, epochs: dict[Place, int]
+) -> set[str]:
+    """Note how far replays are; return those of which a lane was ours to write."""
+    if not rows:
+        return set()
+    columns = {
+        "replays": [row.replay for row in rows],
+        "topics": [row.topic for row in rows],
+        "partitions": [row.partition for row in rows],
+        "epochs": [epochs[row.topic, row.partition] for row in rows],
+        "next_offsets": [row.next_offset for row in rows],
+        "owner": owner,
+    }
+    cur.execute(SAVE_REPLAY_LANES, columns)
+    return {replay for (replay,) in cur.fetchall()}
 
 
 def save_lanes(

@@ -5,12 +5,13 @@ from typing import Any, Protocol
 
 from django.db import connection, transaction
 
+from delivery import replays
 from delivery.models import PartitionPosition
 from kafkahub.errors import Conflict
 from kafkahub.kafka.faults import NoAdminApi
 from subscriptions import audit
 from subscriptions.audit import Actor, Verb
-from subscriptions.models import LanePosition, Topic
+from subscriptions.models import LanePosition, Replay, Topic
 
 # A higher epoch takes the partition from its engine, which claims it anew and reads the lanes.
 ACCEPT = """
@@ -24,6 +25,7 @@ UPDATE partition_position
 GO_ON = """
 UPDATE lane_position l
    SET state = 'behind', reason = 'start', next_offset = f.next_offset, ahead = '{}',
+       head_attempts = 0, not_before = NULL,
        since = now(), seeks = seeks + 1, updated_at = now()
   FROM unnest(%(partitions)s::int[], %(next_offsets)s::bigint[]) AS f (partition, next_offset)
  WHERE l.topic = %(topic)s AND l.partition = f.partition AND l.reason = 'recreated'
@@ -68,6 +70,7 @@ def accept(actor: Actor, topic: Topic, cluster: Cluster) -> int:
         # The lock on the floors makes a checkpoint of the old log wait, and then match no row.
         list(PartitionPosition.objects.select_for_update().filter(topic=topic.pk))
         lanes = _accept(values)
+        _fail_replays(actor, topic)
         audit.append(actor, Verb.TOPIC_ACCEPTED, topic, {"lanes": (None, lanes)})
     return lanes
 
@@ -77,6 +80,14 @@ def waiting(topic: str) -> int:
     return LanePosition.objects.filter(
         topic=topic, reason=LanePosition.Reason.RECREATED
     ).count()  # by lane_position_partition
+
+
+def _fail_replays(actor: Actor, topic: Topic) -> None:
+    """End replays of the old topic's records: nothing of them is left."""
+    for replay in Replay.objects.filter(
+        state__in=Replay.OPEN, kind=Replay.Source.KAFKA, lanes__topic=topic.pk
+    ).distinct():
+        replays.fail(actor, replay, f"{topic.pk} was deleted and made again.")
 
 
 def _accept(values: Mapping[str, Any]) -> int:

@@ -202,6 +202,8 @@ def build(
     if endpoint.signatures is not None:
         signed = signatures.Signed(endpoint.url, made, webhook_id, unix_s, signature)
         headers.extend(signatures.lines(endpoint.signatures, keys, signed))
+    if delivery.replay:
+        headers.append(f"kafkahub-replay: {delivery.replay}")
     if cursor:
         headers.append(f"kafkahub-cursor: {cursor}")
     if shared.subscription.trace:

@@ -58,12 +58,12 @@ def remake(subscription: Subscription, place: Position, *, generation: int) -> R
     Raises NotFound when the partner may not see the record, RecordGone when Kafka does not have
     it any more or it cannot be sent in this form, and Unavailable.
     """
-    grant, topic = _granted(subscription, place.topic)
+    grant, topic = granted(subscription, place.topic)
     record = record_at(place)
     seen = authorize_and_project(record, grant, int(clock.now().timestamp() * 1000))
     if seen is None:
         raise NotFound
-    live = _live(subscription, grant)
+    live = live_of(subscription, grant)
     delivery = _delivery(live, topic, seen, generation)
     try:
         made = request.body(delivery)
@@ -83,7 +83,7 @@ def record_at(place: Position) -> Record:
 
     Raises RecordGone when there is none any more, and Unavailable when Kafka does not answer.
     """
-    with _reader() as (reader, out_of_range):
+    with open_reader() as (reader, out_of_range):
         try:
             low, high = reader.watermarks(place.topic, place.partition)
         except UnknownTopic:
@@ -107,7 +107,11 @@ _GONE = "Kafka does not have this record any more; its attempts stay in the log.
 
 
 @contextmanager
-def _reader() -> Iterator[tuple[Reader, list[OutOfRange]]]:
+def open_reader() -> Iterator[tuple[Reader, list[OutOfRange]]]:
+    """Give a reader, and a list that what is out of range is put into; few at one time.
+
+    Raises Unavailable when too many are open.
+    """
     if not _readers.acquire(timeout=DEADLINE_S):
         raise Unavailable("Too many records are being read again just now.")
     try:
@@ -119,7 +123,8 @@ def _reader() -> Iterator[tuple[Reader, list[OutOfRange]]]:
         _readers.release()
 
 
-def _granted(subscription: Subscription, topic: str) -> tuple[Grant, LiveTopic]:
+def granted(subscription: Subscription, topic: str) -> tuple[Grant, LiveTopic]:
+    """Return the grant by which a subscription's partner reads a topic now, or raise NotFound."""
     row = (
         GrantRow.objects.alive()
         .filter(partner_id=subscription.partner_id, topic_id=topic, action=GrantRow.Action.READ)
@@ -135,7 +140,7 @@ def _granted(subscription: Subscription, topic: str) -> tuple[Grant, LiveTopic]:
     return grant, live
 
 
-def _live(subscription: Subscription, grant: Grant) -> LiveSubscription:
+def live_of(subscription: Subscription, grant: Grant) -> LiveSubscription:
     """Return the subscription as an engine would know it, as far as a body depends on it."""
     endpoint = subscription.endpoint
     if endpoint is None:

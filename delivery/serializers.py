@@ -63,7 +63,7 @@ class AttemptOut(serializers.Serializer[DeliveryAttempt]):
     next_attempt_at = Moment(allow_null=True)
     secret_ids = ListField(child=CharField())
     batch = SerializerMethodField()
-    replay = SerializerMethodField()
+    replay = CharField(allow_null=True)
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         # A member named like a keyword of Python cannot be declared by assignment.
@@ -78,9 +78,6 @@ class AttemptOut(serializers.Serializer[DeliveryAttempt]):
 
     def get_batch(self, _: DeliveryAttempt) -> str | None:
         return None  # batches come with ordering
-
-    def get_replay(self, _: DeliveryAttempt) -> str | None:
-        return None  # replays come with the lanes that have an end
 
 
 class GapOut(serializers.Serializer[DeliveryGap]):

@@ -12,11 +12,14 @@ from delivery import (
     announcements,
     attention,
     backlogs,
+    counting,
     dead_letters,
     lifecycle,
     notices,
     parking,
     partitions,
+    redriving,
+    replays,
     reprojection,
     verifying,
 )
@@ -34,6 +37,8 @@ SLICES_PER_RUN = 20
 """Slices one run does at most, so that it ends within its 30 s; the next run goes on."""
 GAPS_PER_SLICE = 100
 """Each takes the one lock of the audit chain for the rest of its slice."""
+COUNTING_S = 15.0
+"""Longest run of a count; the next one goes on where it stood."""
 DAYS_AHEAD = 3
 DEAD_LETTERS_PER_RUN = 20_000
 """Dead letters that one run tells of: one update by index, and a notice a subscription."""
@@ -163,6 +168,18 @@ def announce_gaps(rows_per_slice: int = GAPS_PER_SLICE) -> None:
         if announcements.announce(rows_per_slice, cluster_tag()) < rows_per_slice:
             return
         failpoint("job.mid_slice")
+
+
+@shared_task
+def keep_replays() -> None:
+    """Count replays, make parked rows due for them, and end what is over."""
+    redriving.step()
+    counting.count(COUNTING_S)
+    with alone("delivery.replays") as mine:
+        if mine:
+            replays.end_empty()
+            replays.cancel_unstarted()
+            replays.tell_ended()
 
 
 def _keep_partitions(kept_days: int) -> None:

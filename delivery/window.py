@@ -251,7 +251,9 @@ class Window:
         """Charge a request; one of a parked row too, which no rate of a subscription holds."""
         if paced.endpoint is not None:
             paced.endpoint.take()
-        pace = paced.subscriptions.get(delivery.form.subscription.id)
+        lane = delivery.lane
+        name = delivery.form.subscription.id if lane is None else lane.subscription
+        pace = paced.subscriptions.get(name)
         if pace is not None:
             pace.take()
 

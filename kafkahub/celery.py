@@ -91,6 +91,7 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "dead-letters": _every(3_600, "delivery.tasks.expire_dead_letters"),
     "parked": _every(5, "delivery.tasks.sweep_parked"),
     "parked-anew": _every(5, "delivery.tasks.make_parked_anew"),
+    "replays": _every(2, "delivery.tasks.keep_replays"),
     "gaps": _every(5, "delivery.tasks.announce_gaps"),
     "idempotency-keys": _every(3_600, "subscriptions.tasks.expire_idempotency_keys"),
     "stream-tickets": _every(3_600, "subscriptions.tasks.expire_stream_tickets"),

@@ -148,6 +148,23 @@ class LiveSubscription:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LiveReplay:
+    """Records that are sent again.
+
+    live          the subscription as the replay sends: to its endpoint, through both filters
+    rate_per_s    requests a second at most, over all engines; None for the subscription's own
+    only_missing  whether what has a delivered attempt is passed over
+    is_over       it has ended; it is known for the sake of what it left parked
+    """
+
+    id: str
+    live: LiveSubscription
+    rate_per_s: float | None
+    only_missing: bool
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """Everything that was true at one version of the tables.
 
@@ -155,6 +172,7 @@ class Snapshot:
     by_topic     all subscriptions of a topic, sending or not
     endpoints    all, with a subscription or without
     grants       living grants of all partners, by partner, topic and action
+    replays      those that run, are paused, or have left something parked for another endpoint
     stale_at_ms  Unix time in ms at which a grant or key ends, so that another must be made without
                  any row changing; None when nothing ends by time
     """
@@ -167,6 +185,7 @@ class Snapshot:
     grants: Grants
     stale_at_ms: int | None
     origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    replays: Mapping[str, LiveReplay] = field(default_factory=dict)
 
 
 NOTHING = Snapshot(

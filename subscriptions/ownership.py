@@ -24,6 +24,7 @@ from subscriptions.models import (
     Member,
     Notice,
     Partner,
+    Replay,
     SigningSecret,
     StreamTicket,
     Subscription,
@@ -45,6 +46,13 @@ def endpoints_of(partner: str) -> QuerySet[Endpoint]:
 def subscriptions_of(partner: str) -> QuerySet[Subscription]:
     """Return the partner's subscriptions with their endpoint and partner."""
     return Subscription.objects.filter(partner_id=partner).select_related("endpoint", "partner")
+
+
+def replays_of(partner: str) -> QuerySet[Replay]:
+    """Return the partner's replays with all that is shown of them."""
+    return Replay.objects.filter(partner_id=partner).select_related(
+        "subscription__endpoint", "endpoint", "progress"
+    )
 
 
 def keys_of(partner: str) -> QuerySet[ApiKey]:
@@ -249,6 +257,11 @@ def get_endpoint(partner: str, endpoint: str, *, lock: bool = False) -> Endpoint
 def get_subscription(partner: str, subscription: str, *, lock: bool = False) -> Subscription:
     """Return the partner's subscription; ``lock`` holds it to the end of the transaction."""
     return _one(subscriptions_of(partner), subscription, "sub", lock=lock)
+
+
+def get_replay(partner: str, replay: str) -> Replay:
+    """Return the partner's replay."""
+    return _one(replays_of(partner), replay, "rep")
 
 
 def get_key(partner: str, key: str, *, lock: bool = False) -> ApiKey:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -16,16 +16,19 @@ from kafkahub.errors import Invalid
 from kafkahub.fields import Sealed
 from subscriptions.credentials import OAUTH2, OAuth2, authorization, client_tls
 from subscriptions.filters.closures import Test, compile_filter
+from subscriptions.filters.operators import Verdict
 from subscriptions.filters.syntax import parse
+from subscriptions.filters.view import View
 from subscriptions.grants import Grant, Grants
 from subscriptions.live import (
     BatchLimits,
     LiveEndpoint,
+    LiveReplay,
     LiveSubscription,
     LiveTopic,
     SigningKey,
 )
-from subscriptions.models import Endpoint, SigningSecret, Subscription, Topic
+from subscriptions.models import Endpoint, Replay, SigningSecret, Subscription, Topic
 from subscriptions.signatures import Signatures
 
 log = structlog.get_logger()
@@ -107,7 +110,7 @@ def live_subscription(
     grants = _grants_of(row, around.grants)
     source = _source(row)
     same = old if old is not None and old.source == source else None
-    test, is_unreadable = (same.test, same.is_unreadable) if same else _compiled(row)
+    test, is_unreadable = (same.test, same.is_unreadable) if same else _compiled(row.filter, row.id)
     sending = not is_unreadable and _may_send(row, around)
     if same and same.endpoint is endpoint and same.grants == grants and same.sending == sending:
         return same
@@ -136,6 +139,47 @@ def live_subscription(
         seeks=row.seeks,
         rate_per_s=row.rate_per_s,
     )
+
+
+def live_replay(row: Replay, base: LiveSubscription, around: Surroundings) -> LiveReplay:
+    """Return a replay of a subscription, as it sends."""
+    endpoint = base.endpoint if row.endpoint_id is None else around.endpoints[row.endpoint_id]
+    live, is_unreadable = narrowed(base, row.filter, row.id)
+    sending = (
+        row.state == Replay.State.RUNNING
+        and not (base.is_unreadable or is_unreadable)
+        and base.status == Subscription.Status.ACTIVE
+        and base.partner in around.partners
+        and endpoint.status == Endpoint.Status.ACTIVE
+        and base.grants.keys() >= set(base.topics)
+    )
+    return LiveReplay(
+        id=row.id,
+        # What it gives up is a dead letter: a held row would stop the subscription's own lane.
+        live=replace(live, endpoint=endpoint, sending=sending, holds=False),
+        rate_per_s=row.rate_per_s,
+        only_missing=row.only_missing,
+        is_over=row.state not in Replay.OPEN,
+    )
+
+
+def narrowed(base: LiveSubscription, written: object, owner: str) -> tuple[LiveSubscription, bool]:
+    """Return a subscription that a second filter narrows, and whether that cannot be read."""
+    test, is_unreadable = _compiled(written, owner)
+    return replace(base, test=_both(base.test, test)), is_unreadable
+
+
+def _both(first: Test | None, second: Test | None) -> Test | None:
+    """Return the test that lets pass what both let pass."""
+    if first is None or second is None:
+        return first or second
+    one, other = first.run, second.run
+
+    def run(view: View) -> Verdict:
+        verdict = one(view)
+        return other(view) if verdict is True else verdict
+
+    return Test(run, first.needs_value or second.needs_value, first.index)
 
 
 def _source(row: models.Model) -> list[object]:
@@ -184,15 +228,15 @@ def _signing_key(secret: SigningSecret) -> SigningKey:
     )
 
 
-def _compiled(row: Subscription) -> tuple[Test | None, bool]:
+def _compiled(written: object, owner: str) -> tuple[Test | None, bool]:
     """Return the filter's test, None for "everything", and whether it cannot be read."""
-    if row.filter == {}:
+    if written == {}:
         return None, False
     try:
-        return compile_filter(parse(row.filter)), False
+        return compile_filter(parse(written)), False
     except Invalid as error:
         fault = error.detail
-    log.error("subscription.found_unreadable", subscription=row.id, reason=fault)
+    log.error("subscription.found_unreadable", subscription=owner, reason=fault)
     return None, True
 
 

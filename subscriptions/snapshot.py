@@ -10,11 +10,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import TypeVar
 
 import psycopg
 import structlog
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Q
 from psycopg.conninfo import make_conninfo
 
 from kafkahub import clock, config
@@ -24,16 +26,18 @@ from subscriptions.grants import Grant, GrantKey, Grants
 from subscriptions.live import (
     NOTHING,
     LiveEndpoint,
+    LiveReplay,
     LiveSubscription,
     LiveTopic,
     SigningKey,
     Snapshot,
 )
-from subscriptions.models import Endpoint, Partner, SigningSecret, Subscription, Topic
+from subscriptions.models import Endpoint, Partner, Replay, SigningSecret, Subscription, Topic
 from subscriptions.models import Grant as GrantRow
 from subscriptions.rows import (
     Surroundings,
     live_endpoint,
+    live_replay,
     live_subscription,
     live_topic,
 )
@@ -55,6 +59,8 @@ CHANNEL = "kafkahub_access"
 POLL_S = 2.0
 """Longest time that a lost notification goes unnoticed; pauses and revocations have 5 s in all."""
 RECONNECT_S = 1.0
+LEFT_PARKED = timedelta(days=4)
+"""How long a replay to another endpoint is known after its end: the schedule takes 75 h."""
 UNUSED = ("created_at", "updated_at")
 """Columns of no meaning here: reading times would take half of a load."""
 STOP_S = 10.0
@@ -127,7 +133,22 @@ def _build(version: int, old: Snapshot) -> Snapshot:
         grants=around.grants,
         stale_at_ms=_stale_at_ms(around),
         origins=_kept(origins, old.origins),
+        replays=_replays(subscriptions, around),
     )
+
+
+def _replays(
+    subscriptions: Mapping[str, LiveSubscription], around: Surroundings
+) -> dict[str, LiveReplay]:
+    now_open = Q(state__in=[Replay.State.RUNNING, Replay.State.PAUSED])
+    # Its schedule is over by then: what is left parked is dead, or goes where the partner says.
+    elsewhere = Q(endpoint__isnull=False, ended_at__gt=clock.now() - LEFT_PARKED)
+    rows = Replay.objects.filter(now_open | elsewhere)
+    return {
+        row.id: live_replay(row, subscriptions[row.subscription_id], around)
+        for row in rows
+        if row.subscription_id in subscriptions
+    }
 
 
 def _origins_of_active_partners() -> dict[str, frozenset[str]]:

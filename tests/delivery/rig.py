@@ -17,7 +17,7 @@ from delivery.window import Turns, Window
 from kafkahub.crypto import KeyRing
 from kafkahub.egress.curl import Answer
 from kafkahub.kafka.record import Record
-from subscriptions.live import LiveSubscription
+from subscriptions.live import LiveReplay, LiveSubscription
 from subscriptions.sealing import Sealer
 from tests.delivery import makers
 
@@ -51,6 +51,7 @@ class Rig:
         self.batches: list[Batch] = []
         self.dropped: list[Place] = []
         self.lives = {live.id: live for live in lives}
+        self.replays: dict[str, LiveReplay] = {}
         self.turns = Turns()
         outcomes = Outcomes(OWNER, lambda now: int(now * 1e6))
         self.board = Board(
@@ -92,7 +93,8 @@ class Rig:
     def change(self, *lives: LiveSubscription, found: Sequence[Found] = ()) -> None:
         """Swap the snapshot for one in which these subscriptions are as given."""
         self.lives |= {live.id: live for live in lives}
-        self.post(inbox.SnapshotChanged(makers.snapshot(*self.lives.values()), found))
+        known = replace(makers.snapshot(*self.lives.values()), replays=self.replays)
+        self.post(inbox.SnapshotChanged(known, found))
 
     def remove(self, live: str) -> None:
         del self.lives[live]
@@ -127,7 +129,7 @@ class Rig:
     def answer_ask(self, *offsets: int, next_offset: int, is_gap: bool = False) -> None:
         """Answer the oldest ask of the backlog reader."""
         ask = self.asks.pop(0)
-        hits = [(offset, (ask.subscription.id, record(offset), "")) for offset in offsets]
+        hits = [(offset, (ask.lane, record(offset), "")) for offset in offsets]
         self.post(inbox.BacklogFed(ask, hits, next_offset, is_gap=is_gap))
 
     def see(self, *, untold: frozenset[str]) -> None:

@@ -7,13 +7,16 @@ import pytest
 
 from delivery import metrics
 from delivery.backlog import Backlog
+from delivery.database import connect
 from delivery.inbox import Ask, BacklogFed, Place
+from delivery.missing import Missing
 from kafkahub import config
 from kafkahub.kafka.options import reader_options
 from subscriptions.live import LiveSubscription, Snapshot
 from tests.conftest import MakeTopic
 from tests.delivery import makers
 from tests.delivery.kafka import DEADLINE_S, Notes, delete_before, produce, snapshot
+from tests.delivery.links import url
 
 pytestmark = pytest.mark.kafka
 LANES = 100
@@ -32,6 +35,7 @@ class Running:
             snapshot=lambda: self.snapshot,
             post=self.notes.post,
             shorter=self._short,
+            missing=Missing(lambda: connect(url(), "test")),
         )
         self.thread = threading.Thread(target=self.backlog.run)
         self.thread.start()
