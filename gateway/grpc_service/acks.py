@@ -32,7 +32,7 @@ def acts_of(acks: pb.AckSet, at: str = "acks") -> list[Act]:
             text = f"It is {MIN_LEASE_S:g} to {MAX_LEASE_S:g} s."
             wrongs.append(wrong(f"{at}/extend/{number}/lease", text))
         acts.append(Act(extend.ack_id, "extend", lease_s))
-    acts += [Act(one.ack_id, "reject", reason=one.reason[:200]) for one in acks.reject]
+    acts += [Act(one.ack_id, "reject", reason=one.reason[:200].replace("\0", "")) for one in acks.reject]
     if not 1 <= len(acts) <= MAX_ACTS:
         wrongs.append(wrong(at, f"There are 1 to {MAX_ACTS} of them."))
     if wrongs:

@@ -163,6 +163,8 @@ def _is_v3(path: str) -> bool:
 
 def find(path: str) -> Found:
     """Return what a path offers. Raises Refusal 404."""
+    if "\0" in path:  # no name has one, and no table could be asked for it
+        raise confluent.not_found()
     if path.startswith(V3_LONG_FRONT):
         path = path.removeprefix("/kafka")
     if path.startswith(V3_FRONT):

@@ -12,6 +12,8 @@ from gateway.rest.call import Call, Reply
 from gateway.rest.parts import Parts, actor_of, granted, visible
 from gateway.rest.v2 import refuse_filtered, reply
 from gateway.rest.v2_bodies import (
+    MAX_TOPIC,
+    MAX_TOPICS,
     NOTHING,
     PlacesIn,
     TopicsIn,
@@ -81,6 +83,9 @@ async def subscribe(parts: Parts, call: Call, group: str, name: str) -> Reply:
 def _wanted(topics: Sequence[str]) -> list[str]:
     if not topics:
         raise confluent.unprocessable("The topics are empty; DELETE ends a subscription.")
+    if len(topics) > MAX_TOPICS or any(len(one) > MAX_TOPIC for one in topics):
+        text = f"Up to {MAX_TOPICS} topics are taken, with names of up to {MAX_TOPIC} characters."
+        raise confluent.unprocessable(text)
     return list(dict.fromkeys(topics))
 
 

@@ -18,6 +18,9 @@ from gateway.rest.v2_bodies import (
     PlacesIn,
     SeekIn,
     TimePlace,
+    check_names,
+    check_offsets,
+    check_partitions,
     checked_body,
     name_of,
     parts_of,
@@ -37,6 +40,7 @@ async def commit(parts: Parts, call: Call, group: str, name: str) -> Reply:
     principal = call.who
     own = name_of(principal, group, name)
     body = await call.body() if call.expects_body else b""
+    check_names(body)
     given = envelopes.decode(body, _offsets).offsets if body.strip() else None
     commits = None
     if given:
@@ -44,8 +48,6 @@ async def commit(parts: Parts, call: Call, group: str, name: str) -> Reply:
         commits = [
             Commit(one.topic, one.partition, one.offset + 1, one.metadata or "") for one in given
         ]
-        if any(one.position < 0 for one in commits):
-            raise confluent.unprocessable("An offset is 0 or more.")
     await parts.consumers.commit(own, commits)
     return reply([])
 
@@ -55,6 +57,7 @@ def _check_places(given: Sequence[OffsetPlace]) -> None:
         raise confluent.unprocessable(f"At most {MAX_PARTITIONS} partitions may be named.")
     if len({(one.topic, one.partition) for one in given}) < len(given):
         raise confluent.unprocessable("A partition is named twice.")
+    check_offsets(given, least=-1)
     for one in given:
         if len((one.metadata or "").encode()) > MAX_METADATA:
             raise confluent.unprocessable(f"Metadata has {MAX_METADATA} bytes at most.")
@@ -99,8 +102,8 @@ async def seek(parts: Parts, call: Call, group: str, name: str) -> Reply:
     asked = envelopes.decode(await checked_body(call), _seek)
     if not asked.offsets and not asked.timestamps:
         raise confluent.unprocessable("Give offsets or timestamps.")
-    if any(one.offset < 0 for one in asked.offsets):
-        raise confluent.unprocessable("An offset is 0 or more.")
+    check_offsets(asked.offsets)
+    check_partitions(asked.timestamps)
     wanted = {(one.topic, one.partition): one.offset for one in asked.offsets}
     await _check_held(parts, own, [*wanted, *((t.topic, t.partition) for t in asked.timestamps)])
     for one in asked.timestamps:
@@ -120,7 +123,7 @@ async def _check_held(parts: Parts, own: Name, wanted: Sequence[Part]) -> None:
 async def _offset_at(parts: Parts, place: TimePlace) -> int:
     given = place.timestamp
     at_ms = given if isinstance(given, int) else envelopes.timestamp_ms(given, "timestamp")
-    if at_ms < 0:
+    if not 0 <= at_ms <= envelopes.MAX_TIMESTAMP_MS:
         raise confluent.unprocessable("A timestamp is in ms from 1970 on, or ISO 8601.")
     try:
         found = await parts.topology.offsets_at(place.topic, at_ms)
