@@ -11,6 +11,7 @@ from subscriptions.pull.acks import Act, Failed
 MIN_LEASE_S, MAX_LEASE_S = 10.0, 600.0
 MAX_DELAY_S = 3_600.0
 MAX_ACTS = 10_000
+MAX_REASON = 200
 FAILURES: Final = {
     "LEASE_EXPIRED": "The lease is over; the record comes again.",
     "UNKNOWN_ACK_ID": "No record was given under this ack_id.",
@@ -32,7 +33,9 @@ def acts_of(acks: pb.AckSet, at: str = "acks") -> list[Act]:
             text = f"It is {MIN_LEASE_S:g} to {MAX_LEASE_S:g} s."
             wrongs.append(wrong(f"{at}/extend/{number}/lease", text))
         acts.append(Act(extend.ack_id, "extend", lease_s))
-    acts += [Act(one.ack_id, "reject", reason=one.reason[:200].replace("\0", "")) for one in acks.reject]
+    for one in acks.reject:
+        reason = one.reason[:MAX_REASON].replace("\0", "")  # no table could hold it
+        acts.append(Act(one.ack_id, "reject", reason=reason))
     if not 1 <= len(acts) <= MAX_ACTS:
         wrongs.append(wrong(at, f"There are 1 to {MAX_ACTS} of them."))
     if wrongs:
