@@ -82,8 +82,9 @@ def ask_consent(endpoint: LiveEndpoint, callback: str, rate_per_s: float | None)
     base = config.load().base_url
     rate = REQUEST_RATE if rate_per_s is None else max(1, int(rate_per_s * 60))
     origin = urlsplit(base).netloc
+    known = "webhook-request-origin" in dict(endpoint.headers)
     headers = (
-        f"webhook-request-origin: {origin}",
+        *(() if known else (f"webhook-request-origin: {origin}",)),
         f"webhook-request-callback: {base}{CONSENT_PATH}{callback}",
         f"webhook-request-rate: {rate}",
     )

@@ -103,7 +103,7 @@ def host_faults(conf: Config, *, is_debug: bool) -> Iterator[CheckMessage]:
 
 
 def switch_faults(conf: Config) -> Iterator[CheckMessage]:
-    """Yield switches that are for development and tests; E020 to E022."""
+    """Yield switches that are for development and tests; E020 to E023, W024."""
     if conf.egress_allow_loopback:
         cure = "Switch it off: a partner's endpoint could reach services of this machine."
         yield _error(20, "egress_allow_loopback", "is on", cure)
@@ -111,6 +111,9 @@ def switch_faults(conf: Config) -> Iterator[CheckMessage]:
         yield _error(21, "test_hooks", "is on", "Switch it off: failpoints can end the process.")
     if conf.ws_echo:
         yield _error(23, "ws_echo", "is on", "Switch it off: it answers without credentials.")
+    if "*" in conf.verification_trusted_hosts:
+        cure = "Name the hosts that you vouch for: anybody could have others called by us."
+        yield _warning(24, "verification_trusted_hosts", "trusts every host", cure)
     if any(network.prefixlen == 0 for network in conf.egress_allow):
         cure = "Name the few private networks that endpoints are really in."
         yield _error(22, "egress_allow", "lets endpoints be anywhere", cure)

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import structlog
 from django.db import models
 
-from kafkahub import signing
+from kafkahub import config, signing
 from kafkahub.certificates import ClientTls
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Invalid
@@ -83,7 +84,7 @@ def live_endpoint(
         connect_timeout_ms=row.connect_timeout_ms,
         max_in_flight=row.max_in_flight,
         max_body_bytes=row.max_body_bytes,
-        headers=opened.headers,
+        headers=(*opened.headers, *_origin(row)),
         keys=opened.keys,
         is_unreadable=fault != "",
         version=row.version,
@@ -93,6 +94,13 @@ def live_endpoint(
         signatures=None if row.signatures is None else Signatures.of(row.signatures),
         rate_per_s=_rate(row),
     )
+
+
+def _origin(row: Endpoint) -> Headers:
+    """Return the header by which an endpoint that consented as CloudEvents has it knows us."""
+    if row.verification_method != Endpoint.Method.CLOUDEVENTS:
+        return ()
+    return (("webhook-request-origin", urlsplit(config.load().base_url).netloc),)
 
 
 def _rate(row: Endpoint) -> float | None:

@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 from django.test import Client
 
-from delivery import tasks, verifying
+from delivery import handshake, tasks, verifying
 from kafkahub import clock
 from kafkahub.errors import Conflict, RateLimited
 from subscriptions.actions import endpoints, verification
@@ -16,7 +16,7 @@ from subscriptions.models import Endpoint, Handshake, Notice, Partner
 from subscriptions.notice_types import Kind
 from tests import factories
 from tests.api import Caller, json_of
-from tests.delivery.test_handshake import echo
+from tests.delivery.test_handshake import ORIGIN, echo
 from tests.fakes import endpoint as fakes
 
 pytestmark = pytest.mark.django_db
@@ -225,6 +225,19 @@ def test_consent_by_cloudevents_brings_a_rate_and_is_asked_for_again_daily(
 
     assert (early, late) == (0, 1)
     assert told(Kind.ENDPOINT_VERIFIED) == 1
+
+
+def test_each_delivery_names_us_to_who_consented_and_keeps_to_its_rate(
+    server: fakes.Endpoint,
+) -> None:
+    endpoint = by_cloudevents(server)
+    server.script(CONSENT)
+    verifying.run_due(NOW)
+
+    live = handshake.live(Endpoint.objects.get(pk=endpoint.pk))
+
+    assert live.rate_per_s == 1.5
+    assert dict(live.headers)["webhook-request-origin"] == ORIGIN
 
 
 def test_a_consent_that_is_withdrawn_ends_it_and_one_out_of_reach_does_not(

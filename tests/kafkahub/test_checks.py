@@ -71,6 +71,7 @@ def test_good_settings_have_no_fault() -> None:
         ({"test_hooks": True}, "E021"),
         ({"ws_echo": True}, "E023"),
         ({"egress_allow": "::/0"}, "E022"),
+        ({"verification_trusted_hosts": ("*",)}, "W024"),
         ({"kafka_bootstrap": "127.0.0.1:9092,kafka.internal:9092"}, "E030"),
         (
             {

@@ -115,6 +115,21 @@ def test_a_patch_changes_only_what_it_names(alice: Caller) -> None:
     assert changed.headers["ETag"] == '"2"'
 
 
+def test_when_it_is_disabled_and_how_fast_it_is_sent_to_is_its_partners_choice(
+    alice: Caller,
+) -> None:
+    members = {"rate_per_s": 2.5, "auto_disable": {"after_h": 48}, "auto_recover": False}
+    made = json_of(alice.post("/endpoints", {"url": URL, **members}))
+
+    changed = json_of(alice.patch(f"/endpoints/{made['id']}", {"auto_disable": {"enabled": False}}))
+    refused = alice.patch(f"/endpoints/{made['id']}", {"auto_disable": {"after_h": 23}})
+
+    assert made["auto_disable"] == {"enabled": True, "after_h": 48}
+    assert (made["rate_per_s"], made["auto_recover"]) == (2.5, False)
+    assert changed["auto_disable"] == {"enabled": False, "after_h": 48}
+    assert codes(refused) == {"/auto_disable/after_h": "out_of_range"}
+
+
 def test_a_patch_that_changes_nothing_leaves_version_and_log_alone(alice: Caller) -> None:
     endpoint = factories.endpoint(alice.partner)
     rows = AuditEvent.objects.count()
