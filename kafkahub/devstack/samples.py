@@ -17,6 +17,8 @@ TOPICS: Mapping[str, str] = {
 }
 """Names and descriptions."""
 
+OWN, OWN_DESCRIPTION = "jsontest", "Yours to try: the sample partner writes and reads it."
+"""A topic without sample traffic."""
 PARTITIONS = 3
 STATES = ("placed", "packed", "shipped", "delivered")
 WAREHOUSES = ("hamburg", "lyon", "porto")

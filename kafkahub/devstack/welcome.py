@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from kafkahub.devstack.samples import OWN
 from kafkahub.devstack.stack import Stack
 from kafkahub.devstack.terminal import BOLD, DIM, paint
 
@@ -52,6 +53,9 @@ def welcome(
         ("subscribe", _subscribe(base_url, seed)),
         ("deliveries", f"curl -s {_bearer(seed)} {base_url}/api/v1/deliveries"),
         ("stream", f"curl -N {_bearer(seed)} {base_url}/streams/{seed.topics[0]}"),
+        ("write", _write(base_url, seed)),
+        ("read", f'curl -s {_bearer(seed)} "{base_url}/api/v1/topics/{OWN}/records?wait=10"'),
+        ("rest v2", _produce_v2(base_url, seed)),
         ("grpc", f"grpcurl -plaintext {_bearer(seed)} {grpc_target} list"),
         ("kafka", f"{parts.bootstrap}  {' '.join(seed.topics)}"),
         ("sample", f"{len(seed.topics)} topics, 5 records/s; {receiver_url} fails 1 in 20"),
@@ -78,6 +82,19 @@ def _subscribe(base_url: str, seed: Seed) -> str:
     }
     content = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
     return f"curl -s {_bearer(seed)} {content} {base_url}/api/v1/subscriptions"
+
+
+def _write(base_url: str, seed: Seed) -> str:
+    content = """-H 'Content-Type: application/json' -d '{"foo":"bar"}'"""
+    return f"curl -s {_bearer(seed)} {content} {base_url}/api/v1/topics/{OWN}/records"
+
+
+def _produce_v2(base_url: str, seed: Seed) -> str:
+    """Return the line that Confluent's documentation has, with the key in one header more."""
+    header = f'-H "Authorization: Bearer {seed.api_key}"'
+    kind = '-H "Content-Type: application/vnd.kafka.json.v2+json"'
+    body = """--data '{"records":[{"value":{"foo":"bar"}}]}'"""
+    return f'curl -X POST {header} {kind} {body} "{base_url}/topics/{OWN}"'
 
 
 def _bearer(seed: Seed) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
+from unittest.mock import ANY
 
 import pytest
 
@@ -128,6 +129,20 @@ def test_the_printed_line_streams_records(product: Running) -> None:
 
     assert "event: heartbeat" in lines
     assert '"topic":"orders"' in lines
+
+
+def test_the_lines_for_records_write_and_read(product: Running) -> None:
+    v2 = json.loads(copied(product.printed("rest v2")))
+    written = json.loads(copied(product.printed("write")))
+    read = json.loads(copied(product.printed("read")))
+
+    assert v2 == {
+        "offsets": [{"partition": ANY, "offset": 0, "error_code": None, "error": None}],
+        "key_schema_id": None,
+        "value_schema_id": None,
+    }
+    assert written["written"] == 1
+    assert [record["value"] for record in read["records"]] == [{"foo": "bar"}] * 2
 
 
 def test_commands_reach_what_runs_by_the_printed_line(product: Running) -> None:

@@ -39,7 +39,9 @@ def test_it_makes_all_that_a_first_delivery_needs(state: Path) -> None:
     assert subscription.endpoint is not None
     assert subscription.endpoint.url == RECEIVER
     assert sorted(subscription.topics) == sorted(samples.TOPICS)
-    assert Grant.objects.count() == len(samples.TOPICS)
+    own = Grant.objects.filter(topic=samples.OWN).values_list("action", flat=True)
+    assert sorted(own) == ["read", "write"]
+    assert Grant.objects.count() == len(samples.TOPICS) + 2
     assert LanePosition.objects.count() == len(samples.TOPICS) * samples.PARTITIONS
     assert api_key.look_up(parsed(made)) is not None
     operator, member = (User.objects.get(username=made[who]) for who in ("admin_user", "member"))

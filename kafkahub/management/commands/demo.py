@@ -106,6 +106,7 @@ def seed(receiver_url: str, state: Path) -> dict[str, object]:
     partner = partner or partners.create_partner(ACTOR, PARTNER)
     for name, description in samples.TOPICS.items():
         _expose(partner, name, description)
+    _expose(partner, samples.OWN, samples.OWN_DESCRIPTION, Grant.Action.READ, Grant.Action.WRITE)
     endpoint = _endpoint(partner, verification.admit_url(receiver_url, partner.id))
     _subscribe(partner, endpoint)
     kept = _keep(partner, state)
@@ -137,13 +138,14 @@ def produce(rate: float) -> None:
     pace.run()
 
 
-def _expose(partner: Partner, name: str, description: str) -> None:
-    """Make the topic in Kafka and in our tables, and grant it."""
+def _expose(partner: Partner, name: str, description: str, *actions: Grant.Action) -> None:
+    """Make the topic in Kafka and in our tables, and grant it; to read where nothing is said."""
     _admin().create_topic(name, samples.PARTITIONS, deadline_s=TOPIC_DEADLINE_S)
     topic = Topic.objects.filter(name=name).first()
     topic = topic or topics.create_topic(ACTOR, name, description=description)
-    if not Grant.objects.filter(partner=partner, topic=topic, action=Grant.Action.READ).exists():
-        topics.create_grant(ACTOR, partner, topic)
+    for action in actions or (Grant.Action.READ,):
+        if not Grant.objects.filter(partner=partner, topic=topic, action=action).exists():
+            topics.create_grant(ACTOR, partner, topic, action=action)
 
 
 def _endpoint(partner: Partner, url: str) -> Endpoint:
