@@ -59,6 +59,21 @@ PROBLEM: Node = {
         },
     },
 }
+REHEARSED: Node = {
+    "description": "Of a `dry_run`: all would go well, and nothing was changed.",
+    "content": {
+        JSON: {
+            "schema": {
+                "type": "object",
+                "required": ["dry_run", "warnings"],
+                "properties": {
+                    "dry_run": {"type": "boolean"},
+                    "warnings": {"type": "array", "items": {"type": "string"}},
+                },
+            }
+        }
+    },
+}
 ALWAYS = ("unknown_parameter", "not_acceptable", "unavailable")
 IDENTIFIED = ("unauthenticated", "key_expired", "invalid_token", "rate_limited")
 WITH_BODY = (
@@ -159,6 +174,8 @@ class HubSchema(AutoSchema):
 
     def _responses(self, operation: Operation) -> Node:
         nodes: Node = {str(operation.status): self._success(operation)}
+        if self.method in WRITES:
+            nodes.setdefault("200", REHEARSED)
         if self.method == "GET" and operation.has_version:
             nodes["304"] = {"description": "Not changed."}
         for status, codes in sorted(self._codes(operation).items()):
