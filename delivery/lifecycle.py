@@ -37,6 +37,7 @@ OWED = (ParkedDelivery.State.SCHEDULED, ParkedDelivery.State.SENDING)
 
 def watch(now: datetime) -> None:
     """Tell of endpoints that fail, warn, disable, and tell of those that recovered."""
+    _begin_anew()
     for standing in EndpointStanding.objects.filter(
         failing_since__lte=now - FAILING_AFTER
     ):  # by standing_failing
@@ -44,6 +45,23 @@ def watch(now: datetime) -> None:
         if endpoint is not None:
             _judge(endpoint, standing, now)
     _recovered()
+
+
+def _begin_anew() -> None:
+    """Let no failure from before a person enabled an endpoint count against it."""
+    active = Endpoint.objects.filter(pk=OuterRef("endpoint"), status=Status.ACTIVE)
+    failing = EndpointStanding.objects.filter(failing_since__isnull=False)  # by standing_failing
+    failing.filter(~Exists(active)).update(failing_since=None, failures=0)
+    enabled = EndpointStanding.objects.filter(Exists(active), disabled_at__isnull=False)
+    enabled.update(
+        failing_since=None, failures=0, disabled_at=None, probe_due_at=None, probe_good_at=None
+    )
+
+
+def forget_gone() -> None:
+    """Delete what was known of endpoints that are no more."""
+    known = Endpoint.objects.filter(pk=OuterRef("endpoint"))
+    EndpointStanding.objects.filter(~Exists(known)).delete()
 
 
 def _owing() -> QuerySet[Endpoint]:

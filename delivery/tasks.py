@@ -148,8 +148,9 @@ def verify_endpoints() -> None:
 
 @shared_task
 def give_up_unverified() -> None:
-    """Disable endpoints that did not show in 7 days that they want what they are sent."""
+    """Disable endpoints that were not verified in 7 days, and forget those that are gone."""
     verifying.give_up(clock.now())
+    lifecycle.forget_gone()
 
 
 @shared_task

@@ -1,17 +1,19 @@
 """``/endpoints/{ep}/health``: what is known of one endpoint, by engines, tables and Kafka."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from django.db import connection
 from django.db.models import Count, Min
 
 from delivery import lag, lifecycle
+from delivery.ages import Times
 from delivery.health import FRESH_S
-from delivery.lag import Ends
+from delivery.lag import Standing
 from delivery.models import EndpointStanding, ParkedDelivery
 from kafkahub import clock
+from kafkahub.kafka.record import Position
 from subscriptions.models import Endpoint, Subscription
 
 SPANS: Mapping[str, timedelta] = {
@@ -48,11 +50,20 @@ class Tried(NamedTuple):
     duration_us: int
 
 
-def of(endpoint: Endpoint, ends: Ends, now: datetime) -> Values:
-    """Return everything that can be told of an endpoint; what nobody knows is null.
+class Log(Protocol):
+    """What is asked of Kafka; what it does not answer leaves lags unknown."""
 
-    ends  asks Kafka; what does not answer leaves lags unknown
-    """
+    def ends(self, topic: str, /) -> Mapping[int, tuple[int, int]]: ...
+
+    def kept_ms(self, topic: str, /) -> int | None:
+        """Return how long records are kept, None for ever or unknown."""
+        ...
+
+    def first_times(self, positions: Sequence[Position], /) -> Times | None: ...
+
+
+def of(endpoint: Endpoint, log: Log, now: datetime) -> Values:
+    """Return everything that can be told of an endpoint; what nobody knows is null."""
     standing = EndpointStanding.objects.filter(pk=endpoint.pk).first() or EndpointStanding()
     engines = [one for one in standing.engines.values() if now.timestamp() - one["at"] < FRESH_S]
     parked = _parked(endpoint)
@@ -66,9 +77,7 @@ def of(endpoint: Endpoint, ends: Ends, now: datetime) -> Values:
         "window": sum(one["window"] for one in engines) if engines else None,
         "in_flight": sum(one["in_flight"] for one in engines) if engines else None,
         **_tried(endpoint, now),
-        "lag": {"records": _lag(endpoint, ends), "seconds": None},
-        "oldest_undelivered_at": _shown(_oldest(endpoint)),
-        "headroom_s": None,
+        **_lag(endpoint, log, now),
         "parked": parked,
         "certificate": _certificate(endpoint, standing),
     }
@@ -132,15 +141,44 @@ def _part(durations_us: list[int], part: float) -> float | None:
     return durations_us[min(len(durations_us) - 1, int(len(durations_us) * part))] / 1000
 
 
-def _lag(endpoint: Endpoint, ends: Ends) -> int | None:
-    """Return how many records its subscriptions owe at most; None where Kafka does not tell."""
-    owed = 0
-    for row in Subscription.objects.filter(endpoint=endpoint):
-        for lane in lag.standings(row, ends):
-            if lane.lag_records is None:
-                return None
-            owed += lane.lag_records
-    return owed
+def _lag(endpoint: Endpoint, log: Log, now: datetime) -> Values:
+    """Return how much its subscriptions owe, since when, and how long that is still kept."""
+    owing = [
+        lane
+        for row in Subscription.objects.filter(endpoint=endpoint)
+        for lane in lag.standings(row, log.ends)
+        if lane.lag_records != 0
+    ]
+    records = None if any(one.lag_records is None for one in owing) else _sum(owing)
+    places = [Position(one.topic, one.partition, one.next_offset) for one in owing]
+    times = None if records is None else log.first_times(places)
+    oldest = min(times.values(), default=None) if times is not None else None
+    known = [at for at in (oldest, _oldest(endpoint)) if at is not None]
+    return {
+        "lag": {"records": records, "seconds": _lag_s(records, oldest, now)},
+        "oldest_undelivered_at": _shown(min(known, default=None)),
+        "headroom_s": None if times is None else _headroom_s(times, log, now),
+    }
+
+
+def _sum(owing: Iterable[Standing]) -> int:
+    return sum(one.lag_records or 0 for one in owing)
+
+
+def _lag_s(records: int | None, oldest: datetime | None, now: datetime) -> int | None:
+    if records == 0:
+        return 0
+    return None if oldest is None else max(0, int((now - oldest).total_seconds()))
+
+
+def _headroom_s(times: Times, log: Log, now: datetime) -> int | None:
+    """Return the least time until Kafka may delete something owed; None where it never does."""
+    left = [
+        (at - now).total_seconds() + kept_ms / 1000
+        for (topic, _), at in times.items()
+        if (kept_ms := log.kept_ms(topic)) is not None
+    ]
+    return max(0, int(min(left))) if left else None
 
 
 def _oldest(endpoint: Endpoint) -> datetime | None:

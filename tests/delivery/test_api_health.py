@@ -1,25 +1,45 @@
 """Health and probes of endpoints by the control API."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import pytest
 
-from delivery import vitals
+from delivery import ages, vitals
+from delivery.ages import Times
 from delivery.models import EndpointStanding
-from kafkahub import clock
+from kafkahub import clock, config
+from kafkahub.kafka.options import producer_options
+from kafkahub.kafka.producer import Producer
+from kafkahub.kafka.record import Position
 from subscriptions import limiting
 from subscriptions.models import Endpoint, LanePosition
 from tests import factories
 from tests.api import Caller, json_of
+from tests.conftest import MakeTopic
 from tests.fakes import endpoint as fakes
 
 pytestmark = pytest.mark.django_db
 NOW = clock.now()
 
 
-def ends(_: str) -> Mapping[int, tuple[int, int]]:
-    return {0: (0, 100)}
+class Log:
+    """A topic of 100 records, a minute apart, kept for an hour."""
+
+    def ends(self, _: str) -> Mapping[int, tuple[int, int]]:
+        return {0: (0, 100)}
+
+    def kept_ms(self, _: str) -> int:
+        return 3_600_000
+
+    def first_times(self, positions: Sequence[Position]) -> Times:
+        return {
+            (one.topic, one.partition): NOW - timedelta(minutes=100 - one.offset)
+            for one in positions
+        }
+
+
+LOG = Log()
 
 
 def engine(**members: object) -> dict[str, object]:
@@ -59,7 +79,7 @@ def test_the_worst_engine_counts_and_an_old_one_does_not(endpoint: Endpoint) -> 
         last_outcome="tcp_refused",
     )
 
-    shown = vitals.of(endpoint, ends, NOW)
+    shown = vitals.of(endpoint, LOG, NOW)
 
     assert shown["health"] == "down"
     assert (shown["window"], shown["in_flight"]) == (12, 2)
@@ -77,7 +97,7 @@ def test_failing_is_a_minute_without_success(
     since = NOW - timedelta(minutes=minutes)
     standing(endpoint, engine(is_throttled=throttled), failing_since=since)
 
-    assert vitals.of(endpoint, ends, NOW)["health"] == health
+    assert vitals.of(endpoint, LOG, NOW)["health"] == health
 
 
 def test_ratios_and_latencies_are_of_its_own_attempts(alice: Caller, endpoint: Endpoint) -> None:
@@ -88,7 +108,7 @@ def test_ratios_and_latencies_are_of_its_own_attempts(alice: Caller, endpoint: E
     factories.attempt(row, at=NOW - timedelta(minutes=30))
     factories.attempt(other, at=NOW - timedelta(minutes=1))
 
-    shown = vitals.of(endpoint, ends, NOW)
+    shown = vitals.of(endpoint, LOG, NOW)
 
     assert shown["success_ratio"] == {"5m": 0.5, "1h": 0.3333, "24h": 0.3333}
     assert shown["latency_ms"] == {"p50": 9.0, "p99": 9.0}
@@ -101,9 +121,29 @@ def test_lag_is_what_its_lanes_owe(alice: Caller, endpoint: Endpoint) -> None:
         subscription=owner, topic="orders", partition=0, state="behind", next_offset=70
     )
 
-    shown = vitals.of(endpoint, ends, NOW)
+    shown = vitals.of(endpoint, LOG, NOW)
 
-    assert shown["lag"] == {"records": 30, "seconds": None}
+    assert shown["lag"] == {"records": 30, "seconds": 30 * 60}
+    assert shown["oldest_undelivered_at"] == clock.rfc3339(NOW - timedelta(minutes=30))
+    assert shown["headroom_s"] == 30 * 60
+
+
+@pytest.mark.kafka
+def test_ages_are_read_where_lanes_stand(topic: MakeTopic) -> None:
+    name = topic(2)
+    producer = Producer(producer_options(config.load()))
+    for partition in (0, 1, 1):
+        producer.produce(name, b"{}", partition=partition).result(timeout=15)
+    producer.close()
+    before = clock.now() - timedelta(minutes=1)
+
+    both = ages.first_times([Position(name, 0, 0), Position(name, 1, 1)])
+    none = ages.first_times([Position(name, 0, 1)])
+
+    assert both is not None
+    assert both.keys() == {(name, 0), (name, 1)}
+    assert all(at > before for at in both.values())
+    assert none is None  # nothing is owed there: it did not come in time
 
 
 @pytest.fixture

@@ -130,6 +130,35 @@ def test_an_endpoint_that_is_gone_leaves_no_episode(endpoint: Endpoint) -> None:
     assert not Episode.objects.exists()
 
 
+def test_what_a_person_enables_begins_anew(endpoint: Endpoint) -> None:
+    watched(120 * HOUR)
+    assert status(endpoint) == ("disabled", "failing")
+    Endpoint.objects.update(status="active", status_reason="")
+
+    lifecycle.watch(T0 + 121 * HOUR)
+
+    assert status(endpoint) == ("active", "")
+    row = EndpointStanding.objects.get()
+    assert (row.failing_since, row.failures, row.disabled_at) == (None, 0, None)
+
+
+def test_the_time_in_which_a_person_had_disabled_it_does_not_count(endpoint: Endpoint) -> None:
+    Endpoint.objects.update(status="disabled", status_reason="manual")
+    lifecycle.watch(T0 + 100 * HOUR)
+    Endpoint.objects.update(status="active", status_reason="")
+
+    assert watched(121 * HOUR) == []
+    assert status(endpoint) == ("active", "")
+
+
+def test_what_is_known_of_endpoints_that_are_gone_is_forgotten(endpoint: Endpoint) -> None:
+    EndpointStanding.objects.create(endpoint="ep_gone")
+
+    lifecycle.forget_gone()
+
+    assert EndpointStanding.objects.get().endpoint == endpoint.pk
+
+
 @pytest.fixture
 def server() -> Iterator[fakes.Endpoint]:
     with fakes.Endpoint() as server:
