@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from django.db import connection
 
 from delivery import partitions
+from delivery.models import DeliveryGap
 from subscriptions.issues import Finding, Kind
 
 POISON_WITHIN = timedelta(minutes=10)
 POISON = ("undecodable",)
-KINDS = frozenset({Kind.DEAD_LETTERS, Kind.POISON_RECORDS, Kind.PARTITIONS_DUE})
+GAPS_WITHIN = timedelta(days=1)
+BY_A_PERSON = "skipped"
+KINDS = frozenset({Kind.DEAD_LETTERS, Kind.POISON_RECORDS, Kind.PARTITIONS_DUE, Kind.GAP})
 """All that ``findings`` looks for."""
 
 DEAD = """
@@ -24,7 +27,7 @@ SELECT p.subscription_id, s.partner_id, count(*),
 
 def findings(now: datetime) -> list[Finding]:
     """Return what is the matter now."""
-    return [*_dead_letters(now), *_partitions(now)]
+    return [*_dead_letters(now), *_partitions(now), *_gaps(now)]
 
 
 def _dead_letters(now: datetime) -> Iterator[Finding]:
@@ -47,3 +50,11 @@ def _partitions(now: datetime) -> Iterator[Finding]:
     if is_missing:
         text = f"The attempt log has no partition for {tomorrow}: is the control worker running?"
         yield Finding(Kind.PARTITIONS_DUE, "delivery_attempt", text)
+
+
+def _gaps(now: datetime) -> Iterator[Finding]:
+    rows = DeliveryGap.objects.filter(found_at__gte=now - GAPS_WITHIN)
+    for row in rows.exclude(reason=BY_A_PERSON).select_related("subscription"):
+        text = f"{row.subscription_id} lost records of {row.topic}[{row.partition}]: {row.reason}."
+        evidence = {"from": row.from_offset, "to": row.to_offset, "lost": row.lost}
+        yield Finding(Kind.GAP, str(row.pk), text, row.subscription.partner_id, evidence)

@@ -56,6 +56,8 @@ SEVERITIES = {
 }
 BY_HAND = frozenset({Kind.GAP, Kind.AUDIT_BROKEN})
 """Kinds that end by a person only: their cause is a thing that happened, not one that lasts."""
+ONCE = frozenset({Kind.GAP})
+"""Kinds that never come back: each has a subject of its own."""
 QUIET: dict[Kind, timedelta] = {Kind.UNUSUAL_USE: timedelta(hours=1)}
 """How long the cause has to be away before the issue resolves by itself; at once for the others."""
 
@@ -118,6 +120,8 @@ def on_finding(standing: Standing | None, severity: Severity, now: datetime) -> 
         until = standing.acknowledged_until
         is_woken = severity.rank > standing.severity.rank or (until is not None and now >= until)
         return Step.REOPEN if standing.state == "acknowledged" and is_woken else Step.SEE
+    if standing.kind in ONCE:
+        return None
     ended = standing.resolved_at or now
     if standing.by_hand and now - ended < REOPENS_AFTER:
         return None

@@ -3,13 +3,20 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Max, QuerySet, Sum
 
 from subscriptions import anomaly
 from subscriptions.anomaly import Hour, Minute, Suspicion, Use
 from subscriptions.audit import Verb
 from subscriptions.issues import Finding, Kind
-from subscriptions.models import ApiKey, AuditEvent, Sighting, SightingHour, UsageHour
+from subscriptions.models import (
+    ApiKey,
+    AuditEvent,
+    ReplayProgress,
+    Sighting,
+    SightingHour,
+    UsageHour,
+)
 
 RECENT = timedelta(minutes=10)
 MINUTES_KEPT = timedelta(hours=2)
@@ -24,7 +31,7 @@ KEY_PREFIX = "key:"
 
 def findings(now: datetime) -> list[Finding]:
     """Return what is unusual now, one finding for each rule and subject."""
-    return [*_of_subjects(now), *_of_partners(now)]
+    return [*_of_subjects(now), *_of_partners(now), *_of_replays(now)]
 
 
 def _of_subjects(now: datetime) -> Iterator[Finding]:
@@ -54,6 +61,20 @@ def _of_partners(now: datetime) -> Iterator[Finding]:
             yield _finding(found, partner, partner)
         if (found := anomaly.judge_widening(_widened(partner, now), records)) is not None:
             yield _finding(found, partner, partner)
+
+
+def _of_replays(now: datetime) -> Iterator[Finding]:
+    progress = ReplayProgress.objects.select_related("replay")
+    for one in progress.filter(replay__started_at__gte=now - RECENT):
+        partner = one.replay.partner_id
+        before = progress.filter(
+            replay__partner_id=partner, replay__started_at__gte=now - HOURS_KEPT
+        ).exclude(pk=one.pk)
+        most = before.aggregate(most=Max("count"))["most"] or 0
+        asked = one.replay.source.get("kafka", {}) if isinstance(one.replay.source, dict) else {}
+        is_whole = asked.get("from") == "earliest"
+        if (found := anomaly.judge_replays(one.count, most, is_whole=is_whole)) is not None:
+            yield _finding(found, one.replay.pk, partner)
 
 
 def _taken(rows: QuerySet[UsageHour]) -> Mapping[str, tuple[int, int]]:

@@ -46,6 +46,7 @@ def hours(count: float) -> timedelta:
         (standing("resolved", resolved_at=NOW - hours(0.1), by_hand=True), Step.REGRESS),
         (standing("resolved", resolved_at=NOW - timedelta(days=15)), Step.OPEN),
         (standing("resolved", resolved_at=NOW, muted_until=NOW + hours(1)), None),
+        (standing("resolved", kind=Kind.GAP, resolved_at=NOW - hours(9), by_hand=True), None),
     ],
 )
 def test_what_a_cause_does(was: Standing | None, step: Step | None) -> None:

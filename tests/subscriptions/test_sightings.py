@@ -12,7 +12,7 @@ from subscriptions.actions.issues import WATCH
 from subscriptions.actions.keys import end_slowdowns
 from subscriptions.audit import Subject, Verb
 from subscriptions.authentication import api_key
-from subscriptions.models import Issue, Sighting, SightingHour
+from subscriptions.models import Issue, Replay, ReplayProgress, Sighting, SightingHour
 from subscriptions.sightings import MAX_NAMES, Answered, Sightings
 from tests import factories
 
@@ -132,3 +132,23 @@ def test_a_broken_chain_of_audit_rows_is_a_critical_issue() -> None:
 
     issue = Issue.objects.get()
     assert (issue.kind, issue.severity) == ("audit_broken", "critical")
+
+
+def test_a_replay_over_all_that_is_kept_is_told() -> None:
+    owner = factories.partner()
+    subscription = factories.subscription(owner)
+    for source in ({"kafka": {"from": "earliest"}}, {"kafka": {"from": "first_failure"}}):
+        replay = Replay.objects.create(
+            partner=owner,
+            subscription=subscription,
+            kind="kafka",
+            source=source,
+            started_at=clock.now(),
+        )
+        ReplayProgress.objects.create(replay=replay, count=100)
+
+    tasks.watch_use()
+
+    issue = Issue.objects.get()
+    assert issue.evidence["rule"] == "mass_replay"
+    assert issue.evidence["whole"] is True
