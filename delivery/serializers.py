@@ -83,7 +83,7 @@ class AttemptOut(serializers.Serializer[DeliveryAttempt]):
 class GapOut(serializers.Serializer[DeliveryGap]):
     """Offsets that will never come; the numbers are null where the grant hides records.
 
-    The context gives ``unfiltered``.
+    The context gives ``telling``.
     """
 
     reason = CharField()
@@ -111,7 +111,7 @@ class GapOut(serializers.Serializer[DeliveryGap]):
         return gap.lost if self._is_unfiltered(gap) else None
 
     def _is_unfiltered(self, gap: DeliveryGap) -> bool:
-        return gap.topic in self.context["unfiltered"]
+        return gap.topic in self.context["telling"].placed
 
 
 class DeliveryOut(serializers.Serializer[Line]):

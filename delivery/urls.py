@@ -15,6 +15,7 @@ from delivery.api import (
     stats,
     testing,
     verification,
+    why,
 )
 
 urlpatterns = [
@@ -22,6 +23,7 @@ urlpatterns = [
     path("endpoints/check", checking.CheckUrl.as_view()),
     path("endpoints/<str:endpoint>/check-receiver", checking.CheckReceiver.as_view()),
     path("deliveries", deliveries.Deliveries.as_view()),
+    path("deliveries/why", why.WhyDelivery.as_view()),
     path("deliveries/<str:delivery>", deliveries.OneDelivery.as_view()),
     path("deliveries/<str:delivery>/resend", deliveries.ResendDelivery.as_view()),
     path("attempts", attempts.Attempts.as_view()),

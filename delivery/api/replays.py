@@ -15,10 +15,11 @@ from kafkahub.drf.fields import Moment, Values
 from kafkahub.drf.operations import Operation
 from kafkahub.errors import Conflict, Fault, NotFound
 from subscriptions import ownership, starts
+from subscriptions.api import places
 from subscriptions.api.base import PartnerView
-from subscriptions.api.places import check_offsets
 from subscriptions.audit import Actor
 from subscriptions.models import Endpoint, Replay, Subscription
+from subscriptions.starts import Start
 
 REPLAY: Mapping[str, object] = {
     "id": "rep_01jd0q2v7kz3v1m8x9c4b5n6a7",
@@ -115,6 +116,8 @@ class Replays(PartnerView):
         values = self.values()
         subscription = self._subscription(values["subscription"])
         endpoint = self._endpoint(values.get("endpoint"))
+        telling = ownership.telling_of(self.partner)
+        places.check_shown(telling, subscription.topics, (), values["filter"])
         where = self._spans(subscription, values["source"])
         wish = Wish(
             kind=next(iter(values["source"])),
@@ -159,10 +162,15 @@ class Replays(PartnerView):
         if "kafka" not in source:
             return {}
         at = "/source/kafka"
-        first, last = source["kafka"]["from"], source["kafka"]["to"]
-        check_offsets(self.principal, first, subscription.topics, f"{at}/from")
-        check_offsets(self.principal, last, subscription.topics, f"{at}/to")
+        first, last = (
+            self._opened(subscription, source["kafka"][name], f"{at}/{name}")
+            for name in ("from", "to")
+        )
         return replays.spans(subscription, first, last, starts.process_admin(), at)
+
+    def _opened(self, subscription: Subscription, place: Start, at: str) -> Start:
+        places.check_offsets(self.principal, place, subscription.topics, at)
+        return places.opened(place, self.partner, subscription.topics, at)
 
 
 class OneReplay(PartnerView):
@@ -236,9 +244,8 @@ class CancelReplay(_Moved):
 
 
 def _shown(view: PartnerView, row: Replay) -> Mapping[str, Any]:
-    seen = ownership.topics_of(view.principal)
-    unfiltered = {name for name, topic in seen.items() if not topic.is_filtered}
-    return ReplayOut(replay_view.shown(row), context={"unfiltered": unfiltered}).data
+    context = {"telling": ownership.telling_of(view.partner)}
+    return ReplayOut(replay_view.shown(row), context=context).data
 
 
 def _source_json(source: Values) -> dict[str, object]:
