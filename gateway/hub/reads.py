@@ -91,6 +91,9 @@ class Reads:
         self._tail = Tail(make_reader, log_bytes=log_bytes)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_WAITING)
         self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._is_over = False
         self._loop = asyncio.get_running_loop()
 
     async def read(self, offsets: Mapping[Part, int], bounds: Bounds) -> Haul:
@@ -119,6 +122,7 @@ class Reads:
 
     def _end(self) -> None:
         self._tail.stop()
+        self._is_over = True
         while not self._jobs.empty():
             job = self._jobs.get_nowait()
             if job is not None:
@@ -164,7 +168,8 @@ class Reads:
         haul.at_end |= found.at_end
 
     def _grow(self) -> None:
-        if len(self._threads) < self._readers:
+        # One who polls alone is served by one thread, whose reader stands where it goes on.
+        if self._jobs.qsize() > self._idle and len(self._threads) < self._readers:
             name = f"rest-reader-{len(self._threads)}"
             thread = threading.Thread(target=self._run, name=name, daemon=True)
             self._threads.append(thread)
@@ -173,15 +178,25 @@ class Reads:
     def _run(self) -> None:
         turn = _Turn(self._make_reader)
         while True:
-            try:
-                job = self._jobs.get(timeout=IDLE_S)
-            except queue.Empty:
-                turn.close()
+            job = self._next()
+            if job is not None:
+                self._answer(turn, job)
                 continue
-            if job is None:
-                turn.close()
+            turn.close()
+            if self._is_over:
                 return
-            self._answer(turn, job)
+
+    def _next(self) -> "_Job | None":
+        """Return what is to be read; None after a long while of nothing, and at the end."""
+        with self._lock:
+            self._idle += 1
+        try:
+            return self._jobs.get(timeout=IDLE_S)
+        except queue.Empty:
+            return None
+        finally:
+            with self._lock:
+                self._idle -= 1
 
     def _answer(self, turn: "_Turn", job: "_Job") -> None:
         try:
@@ -243,10 +258,12 @@ class _Turn:
         haul = Haul(dict(job.offsets))
         moved_s = time.monotonic()
         while True:
-            records = reader.read(min(READ_RECORDS, job.bounds.max_records), POLL_S)
+            # Never more than fits: what is read too far must be sought back, and fetched anew.
+            room = job.bounds.max_records - len(haul.records)
+            records = reader.read(min(READ_RECORDS, room), POLL_S)
             if records:
                 moved_s = time.monotonic()
-            if not self._take(records, job.bounds, haul):
+            if not self._take(records, job.bounds, haul) or len(records) == room:
                 return haul
             stopped = {(one.topic, one.partition) for one in self._out}
             haul.out = list(self._out)
