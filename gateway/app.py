@@ -19,6 +19,7 @@ import structlog
 from gateway.dialogue import Parts
 from gateway.drain import Signals
 from gateway.gate import Gate, most_streams
+from gateway.grouped import Groups
 from gateway.http import Origins, Porter, Receive, Scope, Send
 from gateway.hub.fanout import Hub, Limits
 from gateway.hub.groups import Frames
@@ -97,6 +98,7 @@ class Gateway:
         self.gate = Gate(limiter.streams, self.register.admit, most_streams())
         is_secure = settings.base_url.startswith("https://")
         self.porter = Porter(self._pool, self.desk, tolls, is_secure=is_secure)
+        self._groups = Groups(self.hub, self.streams, tolls, frames, lambda: self._rest.leasing)
         opening = Opening()
         self._door = StreamDoor(
             self.streams,
@@ -109,7 +111,7 @@ class Gateway:
             max_age_s=settings.stream_max_age,
         )
         self._sockets = SocketDoor(
-            Parts(self.hub, self.streams, self.writer, tolls),
+            Parts(self.hub, self.streams, self.writer, tolls, self._groups),
             Doorstep(
                 porter=self.porter,
                 gate=self.gate,

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from gateway import messages
-from gateway.batch import read_entries, report
 from gateway.flow import Errors, Flow, Pace
 from gateway.frames import Closing, Message
+from gateway.grouped import Client, Groups
 from gateway.hub.connections import Connection, Ending, ending
 from gateway.hub.fanout import Hub
 from gateway.hub.transport import Outlet
@@ -26,7 +26,8 @@ from gateway.messages import (
     WebSocketDoor,
 )
 from gateway.produce import Writer
-from gateway.stream import Opened, Streams, Wanted
+from gateway.producing import DOOR, Producing
+from gateway.stream import Streams, Wanted
 from gateway.subscribed import Subscription, wanted_of
 from gateway.tolls import Tolls
 from kafkahub import clock
@@ -37,10 +38,10 @@ from kafkahub.errors import (
     Invalid,
     InvalidMessage,
     LimitReached,
+    NotFound,
     RateLimited,
     TooManyOutstanding,
 )
-from kafkahub.kafka.record import Entry
 from kafkahub.problems import code_and_title
 from subscriptions.authentication.tickets import Ticket
 from subscriptions.grants import Principal
@@ -53,7 +54,6 @@ TOO_BIG_CODE = 1009
 """RFC 6455, 7.4.1."""
 MAX_HOLD_S = 5.0
 """Longest time that a connection over its rate is not read: it must hear of a client that left."""
-DOOR = "ws"
 GONE = (OSError, RuntimeError)
 """What uvicorn raises for a message to a client that is gone, or behind a Close frame."""
 
@@ -65,18 +65,17 @@ class Parts(NamedTuple):
     streams: Streams
     writer: Writer
     tolls: Tolls
+    groups: Groups | None = None
     idle_s: float = messages.IDLE_S
 
 
 class Dialogue:
     """One WebSocket, from ``hello`` to the Close frame.
 
-    Runs   in the task of its connection; what waits for Kafka has tasks of its own, at most one
-           a subscription and ``MAX_PRODUCES``
+    Runs   in the task of its connection; what waits for Kafka has tasks of its own, one a
+           subscription and ``MAX_PRODUCES``
     Owns   the subscriptions; the hub writes their records, and decides when the connection ends
     Ends   ``run`` returns once the client is gone
-
-    produced  records that the client gave to be written
     """
 
     def __init__(
@@ -91,14 +90,13 @@ class Dialogue:
         self.connection = Connection(
             principal, outlet, DOOR, closing=self._closing, heartbeat=self._heartbeat
         )
-        self._hub, self._streams, self._writer, self._tolls, self._idle_s = parts
+        self._hub, self._streams, writer, self._tolls, self._groups, self._idle_s = parts
+        self._producing = Producing(writer, self._tolls, principal, self._tell)
         self._receive = receive
         self._subs: dict[str, Subscription] = {}
         self._pace = Pace()
         self._errors = Errors()
-        self._produces = 0
         self._unsubscribed_records = 0
-        self.produced = 0
         self._busy_s = time.monotonic()
         self._close: Message | None = None
         self._group = asyncio.TaskGroup()
@@ -115,6 +113,11 @@ class Dialogue:
             await self._listen()
             for task in self._tasks:
                 task.cancel()
+
+    @property
+    def produced(self) -> int:
+        """Records that the client gave to be written."""
+        return self._producing.given
 
     @property
     def records(self) -> int:
@@ -172,7 +175,8 @@ class Dialogue:
             case Ack(sub=sub, cursor=cursor):
                 self._ack(self._open(sub), cursor)
             case Produce():
-                self._produce(operation)
+                # Tasks begin in the order they are made in, and so do their records.
+                self._start(self._write(self._producing.take(operation)))
             case Ping(id=ref):
                 await self._tell(messages.pong(ref))
 
@@ -189,23 +193,41 @@ class Dialogue:
             raise LimitReached(f"A connection has up to {messages.MAX_SUBSCRIPTIONS}.")
         now_ms = int(clock.now().timestamp() * 1_000)
         wanted = wanted_of(wish, self._ticket, now_ms)
-        self._begin(wish.id, Subscription(wish.sub, Flow(wish.credit, wish.ack_window)), wanted)
+        new = Subscription(wish.sub, Flow(wish.credit, wish.ack_window))
+        if wish.group is None:
+            self._begin(wish.id, new, wanted)
+            return
+        self._subs[new.sub] = new
+        new.task = self._start(self._join(wish, new, wanted))
+
+    async def _join(self, wish: Subscribe, new: Subscription, wanted: Wanted) -> None:
+        """Let a subscription read in its group, as long as it is open."""
+        try:
+            if self._groups is None:
+                raise NotFound
+            client = Client(self.connection, WebSocketDoor(new.sub), new.flow, self._tell)
+            new.group = await self._groups.join(client, wish, wanted)
+        except HubError as error:
+            await self._give_up(new, error, wish.id)
+            return
+        topics, credit = new.group.topics, new.flow.credit
+        await self._tell(messages.subscribed(wish.id, new.sub, topics, new.group.cursor, credit))
+        await new.group.run()
 
     def _begin(self, ref: str | None, new: Subscription, wanted: Wanted) -> None:
         self._subs[new.sub] = new
-        self._start(self._seat(ref, new, wanted))
+        new.task = self._start(self._seat(ref, new, wanted))
 
     async def _seat(self, ref: str | None, new: Subscription, wanted: Wanted) -> None:
         """Find a subscription its place, tell it, and let records flow."""
         try:
             opened = await self._streams.open(self.connection.principal, wanted)
         except HubError as error:
-            self._subs.pop(new.sub, None)
-            self._busy_s = time.monotonic()
-            await self._refuse(error, ref=ref, sub=new.sub)
+            await self._give_up(new, error, ref)
             return
         try:
-            await self._tell_start(ref, new, opened)
+            for told in new.start(ref, opened):
+                await self._tell(told)
         except BaseException:
             self._streams.release(opened)
             raise
@@ -218,69 +240,44 @@ class Dialogue:
         if opened.gaps and opened.on_gap_fail:
             self._hub.end(self.connection, ending("gap"), with_rest=False)
 
-    async def _tell_start(self, ref: str | None, new: Subscription, opened: Opened) -> None:
-        """Say where it starts, then what is missing; the cursor passes a gap with the last one."""
-        door, hides = WebSocketDoor(new.sub), opened.spec.style.hides_place
-        before = opened.before or opened.token
-        told = messages.subscribed(ref, new.sub, opened.spec.topics, before, new.flow.credit)
-        await self._tell(told)
-        for number, gap in enumerate(opened.gaps, 1):
-            token = opened.token if number == len(opened.gaps) else before
-            await self._tell(door.gap(gap, token, hides_place=hides))
-            new.flow.sent(0, token)
+    async def _give_up(self, new: Subscription, error: HubError, ref: str | None) -> None:
+        self._subs.pop(new.sub, None)
+        self._busy_s = time.monotonic()
+        await self._refuse(error, ref=ref, sub=new.sub)
 
     async def _unsubscribe(self, ref: str, sub: str) -> None:
-        listener = self._open(sub).listener
-        if listener is None:
+        one = self._open(sub)
+        if not one.is_open:
             raise Conflict("The subscription is being opened; wait for its answer.")
         del self._subs[sub]
-        self._hub.detach(listener)
-        self._unsubscribed_records += listener.records
+        if one.listener is not None:
+            self._hub.detach(one.listener)
+            self._unsubscribed_records += one.listener.records
+        elif one.task is not None:
+            one.task.cancel()
+            await asyncio.wait([one.task])
         self._busy_s = time.monotonic()
-        await self._tell(messages.unsubscribed(ref, sub, listener.cursor))
+        await self._tell(messages.unsubscribed(ref, sub, one.cursor))
 
     def _grant(self, one: Subscription, count: int) -> None:
         if not one.flow.grant(count):
             limit = messages.MAX_CREDIT
             raise InvalidMessage(f"Credits need a balance from the start, of at most {limit}.")
-        self._go_on(one)
+        one.go_on(self._hub)
 
     def _ack(self, one: Subscription, cursor: str) -> None:
-        if not one.flow.ack(cursor):
+        if not one.ack(cursor):
             text = "No record is out under this cursor."
             raise Invalid([Fault("", "invalid_cursor", text)])
-        self._go_on(one)
+        one.go_on(self._hub)
 
-    def _go_on(self, one: Subscription) -> None:
-        one.look()
-        if one.listener is not None:
-            self._hub.resume(one.listener)
-
-    def _produce(self, wish: Produce) -> None:
-        if self._produces >= messages.MAX_PRODUCES:
-            text = f"{messages.MAX_PRODUCES} of them wait for their report; wait for one."
-            raise TooManyOutstanding(text)
-        topic = self._writer.authorize(self.connection.principal, wish.topic)
-        entries, ids = read_entries(wish.records, topic.format)
-        size = sum(memoryview(one).nbytes for one in wish.records)
-        principal = self.connection.principal
-        self._tolls.bring(principal, DOOR, wish.topic, records=len(entries), size=size)
-        self._produces += 1
-        self.produced += len(entries)
-        # Tasks begin in the order they are made in, and so do their records.
-        self._start(self._write(wish, entries, ids))
-
-    async def _write(
-        self, wish: Produce, entries: Sequence[Entry], ids: Sequence[str | None]
-    ) -> None:
+    async def _write(self, writing: Awaitable[None]) -> None:
+        """Write records, and report; the Close frame that waited for the last report follows."""
         try:
-            results = await self._writer.write(wish.topic, entries, door=DOOR)
-            cursors = await self._writer.cursors(wish.topic, results)
-            await self._tell(messages.produced(wish.id, report(results, ids, cursors)))
+            await writing
         finally:
-            self._produces -= 1
             self._busy_s = time.monotonic()
-        if self._close is not None and not self._produces:
+        if self._close is not None and not self._producing.outstanding:
             with suppress(*GONE):
                 await self.connection.outlet.send(self._close)
 
@@ -315,40 +312,35 @@ class Dialogue:
     def _closing(self, _: Connection, why: Ending) -> Sequence[Message]:
         """Return the last messages; the Close frame waits while reports are still to come."""
         told = Closing(why.reason, why.action, why.retry_ms, why.ws_code, detail=why.detail)
-        cursors = {
-            one.sub: one.listener.cursor for one in self._subs.values() if one.listener is not None
-        }
+        cursors = {one.sub: one.cursor for one in self._subs.values() if one.is_open}
         last = messages.text_message(messages.closing_message(told, cursors))
         close = {"type": "websocket.close", "code": why.ws_code, "reason": why.reason}
-        if self._produces:
+        if self._producing.outstanding:
             self._close = close
             return [last]
         return [last, close]
 
     def _heartbeat(self, _: Connection, __: dict[object, Message]) -> Message:
         """Return one heartbeat for all subscriptions; its cursors may be acked as well."""
-        told = {}
-        for one in self._subs.values():
-            if one.listener is not None:
-                told[one.sub] = self._hub.beat(one.listener), one.listener.cursor
-                one.flow.sent(0, one.listener.cursor)
+        told = {one.sub: one.beat(self._hub) for one in self._subs.values() if one.is_open}
         return messages.text_message(messages.heartbeat(clock.rfc3339(clock.now()), told))
 
     async def _watch_idle(self) -> None:
         """End a connection that nothing is done with."""
         while True:
             quiet_s = time.monotonic() - self._busy_s
-            if self._subs or self._produces:
+            if self._subs or self._producing.outstanding:
                 quiet_s = 0.0
             if quiet_s >= self._idle_s:
                 self._hub.end(self.connection, ending("idle"))
                 return
             await asyncio.sleep(self._idle_s - quiet_s)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def is_over_rate(error: HubError) -> bool:

@@ -53,6 +53,7 @@ MAX_REF = 64
 
 Ref = Annotated[str, Meta(min_length=1, max_length=MAX_REF)]
 Sub = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+GroupName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 _encode = msgspec.json.encode
 
 
@@ -63,7 +64,11 @@ class _Operation(
 
 
 class Subscribe(_Operation, frozen=True, tag="subscribe", rename={"start": "from"}):
-    """Open a subscription; ``credit`` None leaves the pace to TCP."""
+    """Open a subscription; ``credit`` None leaves the pace to TCP.
+
+    group     of which it is one instance: it goes on where the group stands
+    instance  the same name again takes its place; None for one of its own
+    """
 
     id: Ref
     sub: Sub
@@ -76,6 +81,8 @@ class Subscribe(_Operation, frozen=True, tag="subscribe", rename={"start": "from
     on_gap: Literal["continue", "fail"] = "continue"
     credit: Annotated[int, Meta(ge=0, le=MAX_CREDIT)] | None = None
     ack_window: Annotated[int, Meta(ge=1, le=MAX_ACK_WINDOW)] | None = None
+    group: GroupName | None = None
+    instance: GroupName | None = None
 
 
 class Unsubscribe(_Operation, frozen=True, tag="unsubscribe"):
@@ -159,9 +166,16 @@ def read(text: str) -> Operation:
         raise BadMessage(error.detail, ref) from None
     except msgspec.ValidationError as error:
         raise BadMessage(f"{error}.", ref) from None
-    if isinstance(found, Subscribe) and len(set(found.topics)) < len(found.topics):
-        raise BadMessage("A topic is there twice.", ref)
+    if isinstance(found, Subscribe):
+        _check(found, ref)
     return found
+
+
+def _check(wish: Subscribe, ref: str | None) -> None:
+    if len(set(wish.topics)) < len(wish.topics):
+        raise BadMessage("A topic is there twice.", ref)
+    if wish.instance is not None and wish.group is None:
+        raise BadMessage("An instance is one of a group; name it.", ref)
 
 
 def _read_produce(content: bytes, ref: str | None) -> Produce:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway import messages, metrics
-from gateway.dialogue import DOOR, Dialogue, Parts
+from gateway.dialogue import Dialogue, Parts
 from gateway.frames import Message
 from gateway.gate import Gate
 from gateway.http import (
@@ -29,6 +29,7 @@ from gateway.http import (
 )
 from gateway.hub.connections import Connection
 from gateway.hub.transport import Outlet
+from gateway.producing import DOOR
 from gateway.query import PARAMETERS, check_names, topics_of, wanted_of
 from gateway.refusals import retry_after
 from gateway.stream import Wanted

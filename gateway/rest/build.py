@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from gateway import received
 from gateway.consumers import Consumers
 from gateway.hub.groups import RecordId
 from gateway.hub.reads import Reads
+from gateway.leasing import Leasing
 from gateway.produce import Writer
 from gateway.receipts import Once
 from gateway.rest.call import Receive, Scope, Send
@@ -57,6 +59,7 @@ class Rest:
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="rest-database")
         self._parts: Parts | None = None
         self._door: RestDoor | None = None
+        self._leasing: Leasing | None = None
 
     def start(self) -> None:
         """Begin; needs the running event loop. Readers are made at the first read."""
@@ -85,6 +88,15 @@ class Rest:
             is_draining=self._is_draining,
         )
         self._door = RestDoor(self._parts)
+        consumers = self._parts.consumers
+        self._leasing = Leasing(reads, self._topology, consumers, run, received.received)
+
+    @property
+    def leasing(self) -> Leasing:
+        """The use case of groups, for doors beside REST; there from ``start`` on."""
+        if self._leasing is None:
+            raise RuntimeError("the doors are not open yet")  # a bug: requests come after start
+        return self._leasing
 
     async def stop(self) -> None:
         """End; what was sent is told to PostgreSQL first, so that it is not handed out again."""

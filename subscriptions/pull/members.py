@@ -9,13 +9,12 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from subscriptions.audit import Actor
-from subscriptions.pull import groups
+from subscriptions.pull import groups, ownership
 from subscriptions.pull.groups import Starts
 from subscriptions.pull.leases import TakenOver, check_session
 from subscriptions.pull.rows import (
     LOCK_GROUP,
     IllegalState,
-    Instance,
     InstanceExists,
     InstanceGone,
     Name,
@@ -79,12 +78,19 @@ def join(
     """
     settings: Mapping[str, object] = {"auto_commit": False, "session": session}
     known: tuple[str, ...] = ()
-    try:
+
+    def create() -> None:
         groups.create_instance(
             actor, name, door=DOOR, settings=settings, timeout=timeout, order_mode=order_mode
         )
+
+    try:
+        create()
     except InstanceExists:
-        known = _renew(name, settings, timeout, session)
+        try:
+            known = _renew(name, settings, timeout, session)
+        except InstanceGone:  # its last session has ended it just now
+            create()
     if known != tuple(topics):
         groups.subscribe(name, topics, "", starts)
 
@@ -107,17 +113,21 @@ def _renew(
         return instance.topics
 
 
-def leave(name: Name, session: str) -> None:
-    """End an instance, where it is still this session's: others take its partitions at once."""
-    with suppress(InstanceGone, TakenOver, IllegalState):
-        check_session(_seen(name), session)
-        groups.delete(name)
-
-
 @guarded
-def _seen(name: Name) -> Instance:
-    with transaction.atomic(), connection.cursor() as cursor:
-        return touch(cursor, name)
+def leave(name: Name, session: str) -> None:
+    """End an instance, where it is still this session's: others take its partitions at once.
+
+    One transaction: a session that joins meanwhile would be ended for the one before it.
+    """
+    with (
+        suppress(InstanceGone, TakenOver, IllegalState),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        instance = touch(cursor, name)
+        check_session(instance, session)
+        cursor.execute(LOCK_GROUP, [instance.group])
+        ownership.remove(cursor, instance.group, [instance.id])
 
 
 @guarded

@@ -149,7 +149,7 @@ class Talking:
             await self._live(receive, send)
             return
         await receive()
-        parts = Parts(self.hub, self.streams, self.writer, self.tolls, self._idle_s)
+        parts = Parts(self.hub, self.streams, self.writer, self.tolls, idle_s=self._idle_s)
         dialogue = Dialogue(parts, self.principal, Outlet(send), receive)
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         self.hub.open(dialogue.connection)
