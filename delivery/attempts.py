@@ -55,6 +55,7 @@ class AttemptRow(NamedTuple):
     next_attempt_us: int | None
     secret_ids: tuple[str, ...]
     replay: str | None = None
+    batch: str | None = None
 
 
 _TO_ESCAPE = re.compile(r"[\\\n\r\t\0]")
@@ -64,7 +65,7 @@ COPY = """
 COPY delivery_attempt (at, partner, subscription, endpoint, delivery, topic, partition, "offset",
     record_time, key, number, kind, outcome, outcome_class, http_status, duration_us, timings_us,
     reused, request_bytes, response_excerpt, response_note, retry_after_s, next_attempt_at,
-    secret_ids, replay) FROM STDIN
+    secret_ids, replay, batch) FROM STDIN
 """
 
 
@@ -84,7 +85,7 @@ def _line(row: AttemptRow) -> str:
     (
         at_us, partner, subscription, endpoint, delivery, topic, partition, offset, time_ms, key,
         number, kind, outcome, outcome_class, status, duration_us, timings, reused, size, excerpt,
-        note, retry_after_s, next_us, secret_ids, replay,
+        note, retry_after_s, next_us, secret_ids, replay, batch,
     ) = row  # fmt: skip
     return (
         f"{_moment(at_us)}\t{partner}\t{subscription}\t{endpoint}\t{delivery}\t{topic}\t"
@@ -95,7 +96,7 @@ def _line(row: AttemptRow) -> str:
         f"{NULL if excerpt is None else _escape(excerpt)}\t{NULL if note is None else note}\t"
         f"{NULL if retry_after_s is None else retry_after_s}\t"
         f"{NULL if next_us is None else _moment(next_us)}\t{{{','.join(secret_ids)}}}\t"
-        f"{NULL if replay is None else replay}\n"
+        f"{NULL if replay is None else replay}\t{NULL if batch is None else batch}\n"
     )
 
 

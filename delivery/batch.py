@@ -218,8 +218,9 @@ class Outcomes:
         retry_after_s: int | None,
         delay_s: float | None,
         now: float,
+        batch: str | None = None,
     ) -> None:
-        """Note one request for the attempt log."""
+        """Note one request for the attempt log; ``batch`` is the id of those it was sent with."""
         delivery, form = sent.delivery, sent.delivery.form
         subscription, record = form.subscription, delivery.record
         due = delivery.parked
@@ -251,6 +252,7 @@ class Outcomes:
                 None if delay_s is None else at_us + int(delay_s * 1e6),
                 sent.secret_ids,
                 delivery.replay or None,
+                batch,
             )
         )
 

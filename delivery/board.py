@@ -4,23 +4,26 @@ Belongs to the dispatcher's thread; does no I/O. It decides which deliveries exi
 for a lane; the dispatcher decides what happens to each of them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from delivery import inbox
 from delivery.batch import Outcomes
+from delivery.batching import BatchLane, KeyBatchLane
 from delivery.floor import Owed
 from delivery.forms import Naming
 from delivery.inbox import Place
 from delivery.lanes import RECREATED, Delivery, Lane, LaneState, Partition
 from delivery.ledger import ParkedRow
 from delivery.losses import RETENTION, Losses
-from delivery.ordering import LANE_KEY, KeyLane, OrderedLane, SerialLane
+from delivery.ordering import LANE_KEY, KeyLane, OrderedLane
 from delivery.replay_lanes import lane_of
 from delivery.request import LaneForm
+from delivery.serial import SerialLane
 from delivery.standings import Standings
 from delivery.window import PROBES_MAX, Paced, Turns, Window
 from kafkahub.failpoints import failpoint
+from subscriptions import identity
 from subscriptions.live import NOTHING, LiveSubscription, Snapshot
 
 REFILL_SHARE = 2
@@ -77,7 +80,8 @@ class Board:
         """Lanes where something waits for a dead letter to be durable."""
         self.held: dict[SerialLane, None] = {}
         """Lanes that wait for a person."""
-        self.parking: dict[KeyLane, None] = {}
+        self._gathering: dict[BatchLane, None] = {}
+        self.parking: dict[OrderedLane, None] = {}
         """Lanes with records to be parked behind a head."""
         self.partitions: dict[Place, Partition] = {}
         self.snapshot = NOTHING
@@ -260,7 +264,9 @@ class Board:
     def _reform(self, lane: Lane, form: LaneForm) -> None:
         """Let what is queued go out by the settings of now, to the endpoint of now."""
         before = lane.form.subscription
-        if before.ordering != form.subscription.ordering and not lane.replay:
+        after = form.subscription
+        is_other = (before.ordering, before.batch is None) != (after.ordering, after.batch is None)
+        if is_other and not lane.replay:
             self._retire(lane)
         topic = lane.partition.topic
         is_right_new = before.grants.get(topic) != form.subscription.grants.get(topic)
@@ -308,11 +314,16 @@ class Board:
         """
         subscription = form.subscription
         lane: Lane
-        match subscription.ordering:
-            case "key":
-                lane = KeyLane(partition, form, ahead, waiting, secret=self._naming.id_key)
-            case "partition":
-                lane = SerialLane(partition, form, ahead, {LANE_KEY}.intersection(waiting))
+        secret, held = self._naming.id_key, {LANE_KEY}.intersection(waiting)
+        match subscription.ordering, subscription.batch is not None:
+            case "key", False:
+                lane = KeyLane(partition, form, ahead, waiting, secret=secret)
+            case "key", True:
+                lane = KeyBatchLane(partition, form, ahead, waiting, secret=secret)
+            case "partition", False:
+                lane = SerialLane(partition, form, ahead, held)
+            case _, True:
+                lane = BatchLane(partition, form, ahead, held)
             case _:
                 lane = Lane(partition, form, ahead)
         partition.lanes[subscription.id] = lane
@@ -405,11 +416,12 @@ class Board:
         self._full.pop(lane, None)
         if isinstance(lane, OrderedLane):
             self.dying.pop(lane, None)
+            self.parking.pop(lane, None)
+        if isinstance(lane, BatchLane):
+            self._gathering.pop(lane, None)
         if isinstance(lane, SerialLane):
             self._sleeping.pop(lane, None)
             self.held.pop(lane, None)
-        elif isinstance(lane, KeyLane):
-            self.parking.pop(lane, None)
 
     def _fall_behind(self, lane: Lane, reason: str, state: LaneState = LaneState.BEHIND) -> None:
         if lane.partition.is_leaving:
@@ -427,8 +439,11 @@ class Board:
         """Let the lane take its turns while it has something to send."""
         if lane.is_hungry:
             self._turns.offer(self.window(lane.form.subscription), lane)
-        if lane.is_ordered and isinstance(lane, KeyLane) and lane.to_park:
-            self.parking[lane] = None
+        if lane.is_ordered and isinstance(lane, OrderedLane):
+            if lane.to_park:
+                self.parking[lane] = None
+            if isinstance(lane, BatchLane) and lane.queue:
+                self._gathering[lane] = None
 
     # Lanes that keep an order.
 
@@ -457,6 +472,19 @@ class Board:
         if not lane.is_held:
             self.held.pop(lane, None)
         self._heed(lane)
+
+    def batch_id(self, ids: Sequence[str]) -> str:
+        """Return the id of a batch of these deliveries."""
+        return identity.batch(self._naming.id_key, ids)
+
+    def _gather(self, now: float) -> None:
+        """Let bundles go out whose first record has waited long enough; as probes at once."""
+        for lane in list(self._gathering):
+            if not lane.queue:
+                del self._gathering[lane]
+            is_down = lane.form.subscription.endpoint.id in self.down
+            if lane.look(now, at_once=is_down):
+                self.offer(lane)
 
     def _wake(self, now: float) -> None:
         """Let heads be tried again that are due."""
@@ -506,6 +534,8 @@ class Board:
             self._judge_full(now)
         if self._sleeping:
             self._wake(now)
+        if self._gathering:
+            self._gather(now)
         if self._retiring:
             self._succeed()
         if self._behind:

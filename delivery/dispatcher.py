@@ -14,16 +14,19 @@ import structlog
 
 from delivery import health, inbox, request
 from delivery.batch import Batch, Outcomes
+from delivery.batching import BatchLane, Bundle
 from delivery.board import Board
 from delivery.breaker import PROBE_S
+from delivery.bundles import PARTIAL_BYTES, Bundles
 from delivery.forms import is_same_right
 from delivery.heads import Heads
 from delivery.inbox import Place
 from delivery.lanes import Delivery
-from delivery.ordering import OrderedLane, SerialLane
+from delivery.ordering import OrderedLane
 from delivery.outcome import OutcomeClass, classify, name_of
 from delivery.request import Request
 from delivery.retry import kept, next_delay_s, retry_after
+from delivery.serial import SerialLane
 from delivery.standings import Cursors
 from delivery.window import Turns, Window
 from kafkahub import clock
@@ -106,6 +109,7 @@ class Dispatcher:
         self._turns = turns
         self._outcomes = outcomes
         self._heads = Heads(board, outcomes, turns)
+        self._bundles = Bundles(board, outcomes, self._heads, self._next_delay_s)
         self._cursors = cursors
         self._random = random.Random(seed)  # noqa: S311 - jitter and trace ids, no secrets
         self._inbox: deque[inbox.Note] = deque()
@@ -145,6 +149,9 @@ class Dispatcher:
         """Take the answer of a request and decide what follows."""
         self._in_flight -= 1
         delivery = sent.delivery
+        if delivery.is_bundle:
+            self._land_bundle(sent, answer, now)
+            return
         delivery.sends += 1
         outcome = answer.outcome or name_of(answer.status)
         asked_s = None
@@ -179,6 +186,52 @@ class Dispatcher:
         if delivery.lane is None:
             is_over = outcome_class is OutcomeClass.DELIVERED
             self._heads.landed(delivery, is_over=is_over)
+        self._turns.landed(window)
+
+    def _land_bundle(self, sent: Request, answer: Answer, now: float) -> None:
+        """Do as ``land`` does for many records at once."""
+        bundle, lane = sent.delivery, sent.delivery.lane
+        if not (isinstance(bundle, Bundle) and isinstance(lane, BatchLane)):
+            raise TypeError("a bundle belongs to a lane that makes them")
+        answer = self._bundles.judged(bundle, lane, answer)
+        outcome = answer.outcome or name_of(answer.status)
+        asked_s = None
+        if answer.retry_after:
+            asked_s = retry_after(answer.retry_after, clock.now(), self._limits.retry_after_max_s)
+        outcome_class = classify(outcome, answer.status or None, asked_to_wait=asked_s is not None)
+        window = self._board.window(bundle.form.subscription)
+        is_part = bundle.is_split and outcome_class is OutcomeClass.REJECTED
+        # The parts of a rejected bundle say nothing new: they count as one outcome.
+        if not is_part and window.answered(outcome_class, answer.duration_us, now):
+            self._turned(window, bundle, now)
+        if outcome_class is not OutcomeClass.DELIVERED:
+            self._note_failure(window, bundle, outcome_class, outcome, answer, now)
+        status, delay_s = answer.status or None, None
+        if outcome_class is OutcomeClass.DELIVERED:
+            failpoint("send.after_2xx")
+            self._bundles.delivered(sent, bundle, lane, now)
+        elif outcome_class is OutcomeClass.REJECTED:
+            failpoint("send.after_failure")
+            self._bundles.rejected(sent, bundle, lane, status=status, now=now)
+        elif window.breaker.is_open:
+            delay_s = self._wait_for_endpoint(bundle, outcome)
+        elif outcome_class.counts or outcome_class is OutcomeClass.BLOCKED:
+            failpoint("send.after_failure")
+            delay_s = self._bundles.failed(
+                sent, bundle, lane, outcome_class, outcome=outcome, status=status, now=now
+            )
+        else:
+            delay_s = self._put_off(bundle, now, outcome_class, asked_s, outcome=outcome)
+        self._bundles.note(
+            sent,
+            bundle,
+            answer,
+            outcome=outcome,
+            outcome_class=outcome_class,
+            retry_after_s=asked_s,
+            delay_s=delay_s,
+            now=now,
+        )
         self._turns.landed(window)
 
     def tick(self, now: float) -> None:
@@ -218,6 +271,8 @@ class Dispatcher:
     # Requests out.
 
     def _request(self, delivery: Delivery, now: float) -> Request | None:
+        if delivery.is_bundle:
+            return self._request_of_bundle(delivery, now)
         if delivery.lane is None:
             self._heads.started(delivery)
         if not delivery.webhook_id:
@@ -249,6 +304,32 @@ class Dispatcher:
         if delivery.lane is None:
             self._heads.landed(delivery, is_over=False)
         self._turns.landed(self._board.window(delivery.form.subscription))
+        return None
+
+    def _request_of_bundle(self, bundle: Delivery, now: float) -> Request | None:
+        lane = bundle.lane
+        if not (isinstance(bundle, Bundle) and isinstance(lane, BatchLane)):
+            raise TypeError("a bundle belongs to a lane that makes them")
+        made = self._bundles.body(bundle, lane)
+        window = self._board.window(lane.form.subscription)
+        if made is not None:
+            bundle.form = lane.form
+            try:
+                ready = request.build(
+                    bundle,
+                    made,
+                    unix_s=clock.unix_seconds(),
+                    random_bits=self._random.getrandbits(TRACE_BITS),
+                    cursor=self._cursors.of(bundle),
+                )
+            except request.Unsigned:
+                self._put_off(bundle, now, OutcomeClass.OURS, None, outcome="secret_unreadable")
+            else:
+                ready.is_probe = window.breaker.is_open
+                ready.reads_bytes = PARTIAL_BYTES if lane.limits.partial else 0
+                return ready
+        self._board.offer(lane)
+        self._turns.landed(window)
         return None
 
     def _body(self, delivery: Delivery) -> Body:
@@ -315,16 +396,7 @@ class Dispatcher:
         delivery = sent.delivery
         lane, subscription = delivery.lane, delivery.form.subscription
         status = answer.status or None
-        if not (isinstance(lane, SerialLane) and lane.is_on_trial):
-            delivery.attempts += 1
-        delay_s = next_delay_s(
-            subscription.schedule_s,
-            delivery.attempts,
-            jitter=subscription.jitter,
-            chance=self._random.random(),
-            retry_after_s=asked_s,
-            is_overloaded=outcome_class is OutcomeClass.OVERLOADED,
-        )
+        delay_s = self._next_delay_s(delivery, outcome_class, asked_s)
         if isinstance(lane, OrderedLane):
             return self._heads.failed(
                 sent, lane, outcome_class, delay_s, outcome=outcome, status=status, now=now
@@ -334,6 +406,22 @@ class Dispatcher:
         is_held = subscription.holds and due is not None and due.order_key is not None
         self._outcomes.failed(delivery, sent, outcome, status, delay_s, is_held=is_held)
         return delay_s
+
+    def _next_delay_s(
+        self, delivery: Delivery, outcome_class: OutcomeClass, asked_s: int | None = None
+    ) -> float | None:
+        """Count an attempt; return the seconds to the next by the schedule, or None."""
+        lane, subscription = delivery.lane, delivery.form.subscription
+        if not (isinstance(lane, SerialLane) and lane.is_on_trial):
+            delivery.attempts += 1
+        return next_delay_s(
+            subscription.schedule_s,
+            delivery.attempts,
+            jitter=subscription.jitter,
+            chance=self._random.random(),
+            retry_after_s=asked_s,
+            is_overloaded=outcome_class is OutcomeClass.OVERLOADED,
+        )
 
     def _put_off(
         self,

@@ -8,13 +8,15 @@ from itertools import groupby
 
 from delivery import inbox, request
 from delivery.batch import Outcomes
+from delivery.batching import BatchLane, KeyBatchLane
 from delivery.board import Board
 from delivery.forms import is_outdated
 from delivery.lanes import Delivery, Lane
 from delivery.ledger import ParkedRow
-from delivery.ordering import LANE_KEY, Chain, KeyLane, OrderedLane, SerialLane
+from delivery.ordering import LANE_KEY, Chain, KeyLane, OrderedLane
 from delivery.outcome import OutcomeClass
 from delivery.request import Request
+from delivery.serial import SerialLane
 from delivery.succession import Order
 from delivery.window import Turns
 
@@ -185,19 +187,23 @@ class Heads:
         Returns the seconds to the next attempt, or None.
         """
         match lane:
-            case KeyLane():
+            case KeyLane() | KeyBatchLane():
                 self._block(sent, lane, delay_s, outcome=outcome, status=status)
                 return delay_s
+            case BatchLane() if not lane.keeps_order:
+                self._board.settle(sent.delivery)
+                self._outcomes.failed(sent.delivery, sent, outcome, status, delay_s)
+                return delay_s
             case SerialLane() if delay_s is not None:
-                return self._wait(sent.delivery, lane, outcome_class, delay_s, now)
+                return self.wait(sent.delivery, lane, outcome_class, delay_s, now)
             case SerialLane():
-                self._exhaust(sent, lane, outcome=outcome, status=status)
+                self.exhaust(sent, lane, outcome=outcome, status=status)
         return None
 
     def _block(
         self,
         sent: Request,
-        lane: KeyLane,
+        lane: KeyLane | KeyBatchLane,
         delay_s: float | None,
         *,
         outcome: str,
@@ -221,7 +227,7 @@ class Heads:
             is_held=is_held and order_key is not None,
         )
 
-    def _wait(
+    def wait(
         self,
         delivery: Delivery,
         lane: SerialLane,
@@ -242,15 +248,15 @@ class Heads:
         self._board.sleep(lane)
         return wait_s
 
-    def _exhaust(
-        self, sent: Request, lane: SerialLane, *, outcome: str, status: int | None
-    ) -> None:
+    def exhaust(self, sent: Request, lane: SerialLane, *, outcome: str, status: int | None) -> None:
         """Bury a head and let its lane go on, or hold both until a person has decided."""
-        delivery, is_held = sent.delivery, lane.form.subscription.holds
+        delivery = sent.delivery
+        # The lane of a replay ends: what it cannot deliver is a dead letter of it.
+        is_held = lane.form.subscription.holds and not lane.replay
         order_key = LANE_KEY if is_held else None
         if order_key is not None:
             lane.heads[order_key] = self._outcomes.next_number
-        else:
+        elif not (isinstance(lane, BatchLane) and not lane.keeps_order):
             self._die(delivery, lane)
         self._board.settle(delivery)
         self._outcomes.failed(
@@ -272,8 +278,9 @@ class Heads:
                 room -= 1
             if not lane.to_park:
                 del self._board.parking[lane]
+                self._board.offer(lane)
 
-    def _set_aside(self, delivery: Delivery, lane: KeyLane) -> None:
+    def _set_aside(self, delivery: Delivery, lane: OrderedLane) -> None:
         delivery.form = lane.form
         delivery.webhook_id = delivery.webhook_id or lane.form.deliveries.of(delivery.offset)
         try:

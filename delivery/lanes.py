@@ -32,7 +32,11 @@ class Delivery:
     owed     its entry in a floor, None once released
     sends    requests made for it so far, counted or not
     fault    why it cannot be sent at all (``undecodable``), "" otherwise
+
+    ``is_bundle``: it stands for many, which go out in one request (``batching``).
     """
+
+    is_bundle: ClassVar[bool] = False
 
     __slots__ = (
         "attempts",

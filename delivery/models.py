@@ -362,6 +362,7 @@ class DeliveryAttempt(models.Model):
     retry_after_s = models.IntegerField(null=True)
     next_attempt_at = models.DateTimeField(null=True)
     secret_ids = ArrayField(models.CharField(max_length=40))
+    batch = models.CharField(max_length=40, null=True, help_text="The batch it was sent in.")
     replay = models.CharField(max_length=40, null=True, help_text="The replay it was part of.")
 
     class Meta:

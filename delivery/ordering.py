@@ -1,8 +1,7 @@
 """Lanes that keep an order: who waits behind whom (pure).
 
 ``KeyLane``: one record of a key is out at a time, and once one of a key is parked, the later ones
-are parked behind it. ``SerialLane``: one request is out at a time, and its head is tried again
-before anything else is read. Both belong to the dispatcher's thread.
+are parked behind it. Serial lanes are in ``serial``. All belong to the dispatcher's thread.
 """
 
 from collections import deque
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 TAG_BYTES = 16
 LANE_KEY = b"lane"
 """The order key of a whole serial lane; no tag of a key is so short."""
-TRIES_S = (1.0, 2.0, 5.0)
-"""When a serial head is tried again at no cost: long enough for the breaker's verdict."""
 PRUNE_FROM = 4_096
 """Offsets settled ahead that are kept before those are looked for which nobody reads again."""
 
@@ -53,13 +50,20 @@ class OrderedLane(Lane):
             them, for after a crash they would be sent again
     """
 
-    __slots__ = ("chains", "dying", "heads", "to_park")
+    __slots__ = ("_secret", "chains", "dying", "heads", "to_park")
     is_ordered: ClassVar[bool] = True
 
     def __init__(
-        self, partition: Partition, form: "LaneForm", ahead: set[int], waiting: Iterable[bytes] = ()
+        self,
+        partition: Partition,
+        form: "LaneForm",
+        ahead: set[int],
+        waiting: Iterable[bytes] = (),
+        *,
+        secret: bytes = b"",
     ) -> None:
         super().__init__(partition, form, ahead)
+        self._secret = secret
         self.heads: dict[bytes, int] = dict.fromkeys(waiting, 0)
         self.chains: dict[bytes, Chain] = {}
         self.to_park: deque[Delivery] = deque()
@@ -97,16 +101,45 @@ class OrderedLane(Lane):
         """Let the next of an order go, whose record before it is done."""
         raise NotImplementedError
 
+    def tag(self, key: bytes) -> bytes:
+        """Return the order key that stands for a key in rows: it tells nothing of the key."""
+        return blake2b(key, digest_size=TAG_BYTES, key=self._secret).digest()
+
+    def is_blocked(self, delivery: Delivery) -> bool:
+        """Whether a record comes behind a parked one of its key."""
+        key = key_of(delivery)
+        return key is not None and bool(self.heads) and self.tag(key) in self.heads
+
+    def blocked(self, delivery: Delivery, number: int) -> bytes:
+        """Return the order key of one of ``to_park``, which is parked in batch ``number``."""
+        key = key_of(delivery)
+        if key is None:
+            raise ValueError("a record without a key waits behind nobody")
+        order_key = self.tag(key)
+        self.heads[order_key] = number
+        return order_key
+
+    def set_aside(self, delivery: Delivery) -> None:
+        """Note that one of ``to_park`` is parked."""
+        self.queued_bytes -= delivery.weight
+        release(delivery)
+        if self.debt is not None:
+            self.is_dirty = True
+
     def unblock(self, order_key: bytes, number: int) -> bool:
-        """Let records of an order go out again; return whether they may.
+        """Let records of an order go out again, those first that are not parked yet.
 
         number  of the batch behind which no row of it was left
 
-        Not while a later batch has parked another one: that one's end decides.
+        Returns False while a later batch has parked another one: that one's end decides.
         """
         if order_key in self.chains or self.heads.get(order_key, number + 1) > number:
             return False
         del self.heads[order_key]
+        free = [one for one in self.to_park if not self.is_blocked(one)]
+        if free:
+            self.to_park = deque(one for one in self.to_park if self.is_blocked(one))
+            self.queue.extendleft(reversed(free))
         return True
 
 
@@ -128,7 +161,6 @@ class KeyLane(OrderedLane):
         "_lines",
         "_prune_at",
         "_ready",
-        "_secret",
         "_track",
         "_unsent",
     )
@@ -142,8 +174,7 @@ class KeyLane(OrderedLane):
         *,
         secret: bytes,
     ) -> None:
-        super().__init__(partition, form, ahead, waiting)
-        self._secret = secret
+        super().__init__(partition, form, ahead, waiting, secret=secret)
         self._lines: dict[bytes, deque[Delivery]] = {}
         self._ready: deque[Delivery] = deque()
         self._above: dict[int, Delivery] = {}
@@ -151,10 +182,6 @@ class KeyLane(OrderedLane):
         self._done: set[int] = set()
         self._unsent = 0
         self._prune_at = PRUNE_FROM
-
-    def tag(self, key: bytes) -> bytes:
-        """Return the order key that stands for a key in rows: it tells nothing of the key."""
-        return blake2b(key, digest_size=TAG_BYTES, key=self._secret).digest()
 
     # What is read.
 
@@ -172,8 +199,7 @@ class KeyLane(OrderedLane):
             return  # it is out
         self._unsent += 1
         self.queued_bytes += delivery.weight
-        key = _key(delivery)
-        if self.heads and key is not None and self.tag(key) in self.heads:
+        if self.heads and self.is_blocked(delivery):
             self.to_park.append(delivery)
         else:
             self.queue.append(delivery)
@@ -206,7 +232,7 @@ class KeyLane(OrderedLane):
         queue, lines = self.queue, self._lines
         while queue:
             delivery = queue.popleft()
-            key = _key(delivery)
+            key = key_of(delivery)
             if key is None:
                 return delivery
             line = lines.get(key)
@@ -220,12 +246,12 @@ class KeyLane(OrderedLane):
         """Note that a delivery is delivered or parked; the next of its key may go."""
         super().settle(delivery)
         self._settled(delivery.offset)
-        key = _key(delivery)
+        key = key_of(delivery)
         if key is not None and key not in self.dying:
             self._pass_on(key)
 
     def _order_of(self, delivery: Delivery) -> bytes | None:
-        return _key(delivery)
+        return key_of(delivery)
 
     def _pass_on(self, key: bytes) -> None:
         line = self._lines.get(key)
@@ -239,49 +265,23 @@ class KeyLane(OrderedLane):
 
         To be called before ``settle``. Returns its order key; None without a key.
         """
-        key = _key(delivery)
+        key = key_of(delivery)
         if key is None:
             return None
         order_key = self.tag(key)
         self.heads[order_key] = number
         self.to_park.extend(self._lines.pop(key, ()))
-        behind = [one for one in self.queue if _key(one) == key]
+        behind = [one for one in self.queue if key_of(one) == key]
         if behind:
-            self.queue = deque(one for one in self.queue if _key(one) != key)
+            self.queue = deque(one for one in self.queue if key_of(one) != key)
             self.to_park.extend(behind)
-        return order_key
-
-    def unblock(self, order_key: bytes, number: int) -> bool:
-        """Let records of a key go out again; those not parked yet go first."""
-        if not super().unblock(order_key, number):
-            return False
-        free = [one for one in self.to_park if self._has_tag(one, order_key)]
-        if free:
-            self.to_park = deque(one for one in self.to_park if not self._has_tag(one, order_key))
-            self.queue.extendleft(reversed(free))
-        return True
-
-    def _has_tag(self, delivery: Delivery, order_key: bytes) -> bool:
-        key = _key(delivery)
-        return key is not None and self.tag(key) == order_key
-
-    def blocked(self, delivery: Delivery, number: int) -> bytes:
-        """Return the order key of one of ``to_park``, which is parked in batch ``number``."""
-        key = _key(delivery)
-        if key is None:
-            raise ValueError("a record without a key waits behind nobody")
-        order_key = self.tag(key)
-        self.heads[order_key] = number
         return order_key
 
     def set_aside(self, delivery: Delivery) -> None:
         """Note that one of ``to_park`` is parked."""
+        super().set_aside(delivery)
         self._unsent -= 1
-        self.queued_bytes -= delivery.weight
-        release(delivery)
         self._settled(delivery.offset)
-        if self.debt is not None:
-            self.is_dirty = True
 
     def _settled(self, offset: int) -> None:
         if self._above.pop(offset, None) is not None:
@@ -314,7 +314,7 @@ class KeyLane(OrderedLane):
         for delivery in unsent:
             release(delivery)
         self._forget_unsent()
-        self._lines = {key: deque() for one in sent if (key := _key(one)) is not None}
+        self._lines = {key: deque() for one in sent if (key := key_of(one)) is not None}
         self._lines |= {key: deque() for key in self.dying}
         self.ahead |= self._done
         self._done.clear()
@@ -371,106 +371,7 @@ class KeyLane(OrderedLane):
         return not (self._unsent or self.returned or self.in_flight)
 
 
-class SerialLane(OrderedLane):
-    """One request is out at a time, and what fails is tried again before anything else.
-
-    not_before_us  when its head is tried again, Unix µs on PostgreSQL's clock; None: at once
-    failed_us      when it failed last
-    tries          how often it was tried again at no cost
-    is_on_trial    whether its next try is one of those
-    """
-
-    __slots__ = (
-        "_head_attempts",
-        "_head_offset",
-        "failed_us",
-        "is_on_trial",
-        "not_before_us",
-        "tries",
-    )
-
-    def __init__(
-        self, partition: Partition, form: "LaneForm", ahead: set[int], waiting: Iterable[bytes] = ()
-    ) -> None:
-        super().__init__(partition, form, ahead, waiting)
-        self.not_before_us: int | None = None
-        self.failed_us = 0
-        self.tries = 0
-        self.is_on_trial = False
-        self._head_offset = -1
-        self._head_attempts = 0
-
-    def restore(self, offset: int, attempts: int, not_before_us: int | None) -> None:
-        """Go on with a head as the lane's row has it."""
-        self._head_offset, self._head_attempts = offset, attempts
-        self.not_before_us = not_before_us
-        self.tries = len(TRIES_S) if attempts else 0
-
-    def next(self) -> Delivery | None:
-        """Return the head, or None while it is out or not due, or a person is waited for."""
-        if self.in_flight or self.not_before_us is not None or self.heads or self.dying:
-            return None
-        delivery = super().next()
-        if delivery is not None and not delivery.sends and delivery.offset == self._head_offset:
-            delivery.attempts = self._head_attempts
-        return delivery
-
-    def free_try_s(self) -> float | None:
-        """Return after how long the head is tried again at no cost; None when that is over."""
-        if self.tries == len(TRIES_S):
-            return None
-        self.tries += 1
-        return TRIES_S[self.tries - 1]
-
-    def wait(
-        self, delivery: Delivery, *, now_us: int, delay_s: float, is_on_trial: bool = False
-    ) -> None:
-        """Try this delivery, which is the head, again after ``delay_s``."""
-        self.is_on_trial = is_on_trial
-        self._head_offset, self._head_attempts = delivery.offset, delivery.attempts
-        self.failed_us = now_us
-        self.not_before_us = now_us + int(delay_s * 1e6)
-
-    def wake(self) -> None:
-        """Let the head be tried again."""
-        self.not_before_us = None
-
-    def settle(self, delivery: Delivery) -> None:
-        """Note that the head is delivered or parked."""
-        super().settle(delivery)
-        self._head_offset, self._head_attempts, self.tries = -1, 0, 0
-        self.is_on_trial = False
-
-    def _order_of(self, delivery: Delivery) -> bytes | None:  # noqa: ARG002 - all have the same
-        return LANE_KEY
-
-    def _pass_on(self, key: bytes) -> None:
-        """Do nothing: the next is the first of the queue."""
-
-    def retire(self) -> None:
-        """Give a head that is not out back to whoever takes over."""
-        if not self.in_flight:
-            self.queue.extendleft(reversed(self.returned))
-            self.returned.clear()
-        super().retire()
-
-    def head(self, next_offset: int) -> tuple[int, int | None]:
-        """Return the attempts of the record at ``next_offset``, and when it is tried again."""
-        if next_offset != self._head_offset:
-            return 0, None
-        return self._head_attempts, self.not_before_us
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether nothing is to be read for it now: its head is tried again later."""
-        return self.not_before_us is not None or bool(self.heads)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it waits for a person."""
-        return LANE_KEY in self.heads
-
-
-def _key(delivery: Delivery) -> bytes | None:
+def key_of(delivery: Delivery) -> bytes | None:
+    """Return the key of a delivery's record."""
     record = delivery.record
     return None if record is None else record.key

@@ -130,7 +130,11 @@ class Redelivery:
         rows += self._claim_of(conn, probes, limit=room - len(rows), each=1)
         busy = [one for one in up if 0 < held[one] < EACH_MAX]
         rows += self._claim_of(conn, busy, limit=room - len(rows) - RESERVE, each=EACH_MAX)
-        ordered = {one.id for one in sending if one.ordering != "none" and held[one.id] < EACH_MAX}
+        ordered = {
+            one.id
+            for one in sending
+            if (one.ordering != "none" or one.batch is not None) and held[one.id] < EACH_MAX
+        }
         if ordered and len(rows) < room:
             rows += self._claim_heads(conn, ordered.intersection(up), each=HEADS_MAX, behind=BEHIND)
             rows += self._claim_heads(conn, ordered.intersection(probes), each=1, behind=0)

@@ -2,11 +2,12 @@
 
 from collections.abc import Set as AbstractSet
 
+from delivery.batching import BatchLane
 from delivery.floor import Floor, Owed
 from delivery.lanes import Delivery, Lane, LaneState, Partition
-from delivery.ordering import SerialLane
 from delivery.positions import LaneRow
 from delivery.request import LaneForm
+from delivery.serial import SerialLane
 
 
 class Ending(Lane):
@@ -69,6 +70,12 @@ class OrderedReplay(Ending, SerialLane):
     __slots__ = ("end_offset", "only_missing", "replay")
 
 
+class BatchReplay(Ending, BatchLane):
+    """Of a subscription with batches; in order, what is rejected alone is tried again first."""
+
+    __slots__ = ("end_offset", "only_missing", "replay")
+
+
 def lane_of(
     partition: Partition,
     form: LaneForm,
@@ -76,10 +83,14 @@ def lane_of(
     settled: AbstractSet[int],
     *,
     only_missing: bool,
-) -> ReplayLane | OrderedReplay:
+) -> ReplayLane | OrderedReplay | BatchReplay:
     """Return the lane of a replay, standing where its row says."""
-    is_ordered = form.subscription.ordering != "none"
-    lane = (OrderedReplay if is_ordered else ReplayLane)(partition, form, set(settled))
+    kind: type[ReplayLane | OrderedReplay | BatchReplay] = ReplayLane
+    if form.subscription.batch is not None:
+        kind = BatchReplay
+    elif form.subscription.ordering != "none":
+        kind = OrderedReplay
+    lane = kind(partition, form, set(settled))
     lane.replay, lane.end_offset, lane.only_missing = row.replay, row.end_offset, only_missing
     lane.owe_from(row.next_offset, row.reason)
     return lane

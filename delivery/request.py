@@ -69,6 +69,7 @@ class Request:
     is_probe  whether its endpoint was down when it went out
     tls       what its endpoint is met with, None for what all are
     login     the token that is added when it goes out; None for none
+    reads_bytes  most bytes of the answer's body that are read, where it is more than usual
     """
 
     delivery: Delivery
@@ -82,6 +83,7 @@ class Request:
     is_probe: bool = False
     tls: ClientTls | None = None
     login: Login | None = None
+    reads_bytes: int = 0
 
     @property
     def body(self) -> bytes:
@@ -134,6 +136,18 @@ def body(delivery: Delivery) -> envelope.Body:
 
     Raises Unsendable for what can never be sent: ``undecodable`` or ``too_large``.
     """
+    return _rendered(delivery, delivery.form.shape)
+
+
+def item(delivery: Delivery, shape: envelope.Shape) -> bytes:
+    """Return a record as it stands in a batch; ``shape`` is of ``envelope.of_items``.
+
+    Raises Unsendable as ``body`` does.
+    """
+    return envelope.item(_rendered(delivery, shape).content, shape, delivery.webhook_id)
+
+
+def _rendered(delivery: Delivery, shape: envelope.Shape) -> envelope.Body:
     shared = delivery.form
     if delivery.fault:
         raise Unsendable(delivery.fault)
@@ -143,16 +157,14 @@ def body(delivery: Delivery) -> envelope.Body:
     topic = shared.topic
     event_type = envelope.event_type(record, topic.type_source, topic.type_value, topic.name)
     try:
-        if shared.shape.format != "raw":
-            envelope.check_value(record.value, shared.shape.topic_format)
+        if shape.format != "raw":
+            envelope.check_value(record.value, shape.topic_format)
         made = envelope.render(
             record,
-            shared.shape,
+            shape,
             webhook_id=delivery.webhook_id,
             event_type=event_type,
-            record_id=shared.records.of(record.offset)
-            if RECORD_ID in shared.shape.include
-            else None,
+            record_id=shared.records.of(record.offset) if RECORD_ID in shape.include else None,
         )
     except envelope.Undecodable:
         raise Unsendable("undecodable") from None

@@ -235,6 +235,8 @@ class Sender:
             timeout_ms=request.timeout_ms,
             connect_timeout_ms=request.connect_timeout_ms,
         )
+        if request.reads_bytes:
+            transfer.read_up_to(request.reads_bytes)
         self._out[transfer.easy] = (transfer, request)
         self._multi.add_handle(transfer.easy)
 

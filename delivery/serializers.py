@@ -62,7 +62,7 @@ class AttemptOut(serializers.Serializer[DeliveryAttempt]):
     retry_after_s = IntegerField(allow_null=True)
     next_attempt_at = Moment(allow_null=True)
     secret_ids = ListField(child=CharField())
-    batch = SerializerMethodField()
+    batch = CharField(allow_null=True)
     replay = CharField(allow_null=True)
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
@@ -75,9 +75,6 @@ class AttemptOut(serializers.Serializer[DeliveryAttempt]):
     def get_timings(self, attempt: DeliveryAttempt) -> dict[str, float]:
         """Return milliseconds since the start by phase."""
         return {name: us / 1000 for name, us in zip(TIMINGS, attempt.timings_us, strict=False)}
-
-    def get_batch(self, _: DeliveryAttempt) -> str | None:
-        return None  # batches come with ordering
 
 
 class GapOut(serializers.Serializer[DeliveryGap]):

@@ -1,5 +1,7 @@
 """Ids that are made from a record's place: the same for ever, telling nothing (pure)."""
 
+from collections.abc import Sequence
+
 from kafkahub.signing import Mac
 
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -58,6 +60,12 @@ def records(key: bytes, cluster: str, *, topic: str, partition: int, partner: st
     Source: the stream contract: ``cluster|topic|partition|offset|partner``.
     """
     return Identity(key, "evt_", f"{cluster}|{topic}|{partition}|", f"|{partner}")
+
+
+def batch(key: bytes, ids: Sequence[str]) -> str:
+    """Return the id of a batch: ``bat_`` over the ids of its records, joined by a dot."""
+    digest = Mac(key).digest(".".join(ids).encode())
+    return "bat_" + base62(digest[:ID_BYTES])
 
 
 def base62(raw: bytes) -> str:

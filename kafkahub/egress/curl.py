@@ -221,6 +221,10 @@ class Transfer:
         if target.address is None:
             self._pin((target.host, target.port), addresses)
 
+    def read_up_to(self, body_bytes: int) -> None:
+        """Read more of this one answer's body than usual; to be called after ``prepare``."""
+        self._body_left = body_bytes
+
     def answer(self, code: int = 0, text: str = "") -> Answer:
         """Return what came of the request; ``code`` and ``text`` are libcurl's error, 0 for none.
 

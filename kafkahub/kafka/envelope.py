@@ -6,8 +6,8 @@ on every attempt.
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -27,6 +27,8 @@ PLACES = frozenset({"position"})
 """Those of them that a grant which hides records does not show."""
 JSON = "application/json"
 CLOUDEVENTS = f"{cloudevents.STRUCTURED}; charset=utf-8"
+CLOUDEVENTS_BATCH = "application/cloudevents-batch+json"
+BATCH_TYPE = b"kafkahub.batch"
 RESERVED_TYPES = "kafkahub."
 """Event types that begin so are ours: a record that claims one could pass for a notice."""
 
@@ -85,6 +87,37 @@ def render(
             return Body(content, (("content-type", CLOUDEVENTS),))
         case "cloudevents_binary":
             return _binary(record, shape, webhook_id, event_type)
+
+
+def of_items(shape: Shape) -> Shape:
+    """Return the shape of records inside a batch, where each begins with its id."""
+    include = tuple(name for name in shape.include if name != "id")
+    return replace(shape, include=include)
+
+
+def item(content: bytes, shape: Shape, webhook_id: str) -> bytes:
+    """Return a body as it stands in a batch: an envelope begins with its id there."""
+    if shape.format != "envelope":
+        return content
+    return b'{"id":"%b",%b' % (webhook_id.encode(), content[1:])
+
+
+def batch(items: Sequence[bytes], shape: Shape, newest_ms: int | None) -> Body:
+    """Return the body of a batch; ``newest_ms`` is the time of its newest record."""
+    joined = b",".join(items)
+    count = ("kafkahub-batch", str(len(items)))
+    if shape.format != "envelope":
+        return Body(b"[%b]" % joined, (("content-type", CLOUDEVENTS_BATCH), count))
+    content = b'{"type":"%b","timestamp":%b,"data":{"records":[%b]}}' % (
+        BATCH_TYPE,
+        _timestamp_json(newest_ms),
+        joined,
+    )
+    return Body(content, (("content-type", JSON), count))
+
+
+BATCH_FRAME_BYTES = len('{"type":"kafkahub.batch","timestamp":,"data":{"records":[]}}') + 32
+"""What a batch weighs besides its items, at most."""
 
 
 def check_value(value: bytes | None, topic_format: TopicFormat) -> None:

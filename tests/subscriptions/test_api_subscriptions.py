@@ -177,7 +177,6 @@ def test_faults_of_several_members_come_together(alice: Caller) -> None:
             "retry": {"schedule": [0], "jitter": 0.6, "x": 1},
             "start": {"time": "tomorrow"},
             "position": {},
-            "rate_per_s": 5,
         },
     )
 
@@ -194,7 +193,6 @@ def test_faults_of_several_members_come_together(alice: Caller) -> None:
         "/retry/x": "unknown_field",
         "/start/time": "wrong_type",
         "/position": "unknown_field",
-        "/rate_per_s": "unknown_field",
         "/endpoint": "required",
     }
 
@@ -345,3 +343,58 @@ def test_lists_are_filtered_by_endpoint_and_topic(alice: Caller) -> None:
     assert ids_of(f"endpoint={one.endpoint_id}") == [one.id]
     assert ids_of("topic=stock") == [two.id]
     assert ids_of("topic=nothing") == []
+
+
+BATCH = {"max_records": 100, "max_wait_ms": 500, "max_bytes": 65_536, "partial": True}
+
+
+def test_a_batch_has_its_limits_and_ends_with_null(
+    alice: Caller, endpoint: Endpoint, orders: str
+) -> None:
+    made = make(alice, endpoint, orders, batch={"max_records": 100}, ordering="key")
+    assert made["batch"] == {
+        "max_records": 100,
+        "max_wait_ms": 1_000,
+        "max_bytes": 262_144,
+        "partial": False,
+    }
+
+    changed = alice.patch(f"/subscriptions/{made['id']}", {"batch": BATCH})
+    assert json_of(changed)["batch"] == BATCH
+    ended = alice.patch(f"/subscriptions/{made['id']}", {"batch": None})
+
+    assert json_of(ended)["batch"] is None
+
+
+@pytest.mark.parametrize("form", ["raw", "cloudevents_binary"])
+def test_records_without_ids_are_not_batched(
+    alice: Caller, endpoint: Endpoint, orders: str, form: str
+) -> None:
+    body = {"endpoint": endpoint.id, "topics": [orders], "format": form, "batch": BATCH}
+    refused = alice.post("/subscriptions", body)
+
+    assert codes(refused) == {"/batch": "bad_combination"}
+    made = make(alice, endpoint, orders, batch=BATCH)
+    later = alice.patch(f"/subscriptions/{made['id']}", {"format": form})
+    assert codes(later) == {"/batch": "bad_combination"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "pointer", "code"),
+    [
+        ({}, "/batch/max_records", "required"),
+        ({"max_records": 1_001}, "/batch/max_records", "out_of_range"),
+        ({"max_records": 1, "max_wait_ms": 60_001}, "/batch/max_wait_ms", "out_of_range"),
+        ({"max_records": 1, "max_bytes": 2_000_000}, "/batch/max_bytes", "out_of_range"),
+        ({"max_records": 1, "x": 1}, "/batch/x", "unknown_field"),
+        (7, "/batch", "wrong_type"),
+    ],
+)
+def test_a_batch_beyond_its_limits_is_refused(
+    alice: Caller, endpoint: Endpoint, orders: str, *, batch: object, pointer: str, code: str
+) -> None:
+    refused = alice.post(
+        "/subscriptions", {"endpoint": endpoint.id, "topics": [orders], "batch": batch}
+    )
+
+    assert codes(refused) == {pointer: code}
