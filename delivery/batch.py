@@ -15,6 +15,8 @@ from delivery.succession import Order
 from kafkahub.egress.curl import Answer
 from kafkahub.kafka.envelope import Body
 
+NO_VERSION = -1
+"""Grant version of what was not projected under any that stands."""
 UNKNOWN_WAIT_S = 5.0
 """When a row is looked at again whose subscription was not in the snapshot."""
 
@@ -206,7 +208,11 @@ class Outcomes:
 
     def outdated(self, delivery: Delivery) -> None:
         """Set aside what was projected under a grant that has changed: it is made anew first."""
+        before = len(self._batch.parked)
         self._park(delivery, "scheduled", "grant_changed", 0.0)
+        if len(self._batch.parked) > before:
+            # Without a body, so no engine may claim it: of no version, until it is made anew.
+            self._batch.parked[-1] = self._batch.parked[-1]._replace(grant_version=NO_VERSION)
 
     def attempt(
         self,

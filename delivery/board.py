@@ -11,7 +11,7 @@ from delivery import inbox
 from delivery.batch import Outcomes
 from delivery.batching import BatchLane, KeyBatchLane
 from delivery.floor import Owed
-from delivery.forms import Naming
+from delivery.forms import Naming, is_same_right
 from delivery.inbox import Place
 from delivery.lanes import RECREATED, Delivery, Lane, LaneState, Partition
 from delivery.ledger import ParkedRow
@@ -268,8 +268,7 @@ class Board:
         is_other = (before.ordering, before.batch is None) != (after.ordering, after.batch is None)
         if is_other and not lane.replay:
             self._retire(lane)
-        topic = lane.partition.topic
-        is_right_new = before.grants.get(topic) != form.subscription.grants.get(topic)
+        is_right_new = not is_same_right(lane.form, form)
         if before.endpoint.id != form.subscription.endpoint.id:
             self._turns.withdraw(self.window(before), lane)
         lane.form = form

@@ -96,7 +96,10 @@ class Naming:
 def is_same_right(before: LaneForm, now: LaneForm) -> bool:
     """Return whether a record that was projected then may leave as it is now."""
     topic = now.topic.name
-    return before.subscription.grants.get(topic) == now.subscription.grants.get(topic)
+    one, other = before.subscription.grants.get(topic), now.subscription.grants.get(topic)
+    if one is None or other is None:
+        return one is other
+    return (one.version, one.projection) == (other.version, other.projection)
 
 
 def is_outdated(row: ParkedRow, form: LaneForm) -> bool:

@@ -18,7 +18,7 @@ from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi, UnknownTopic
 from kafkahub.kafka.producer import Batch
 from kafkahub.kafka.record import Entry, Refused, Result, Written
 from kafkahub.observability import metrics
-from subscriptions.access import authorize
+from subscriptions.access import authorize, refuse_spent
 from subscriptions.cursor import NO_EPOCH, Cursor, Prepared, TopicPosition, tag
 from subscriptions.grants import Principal
 from subscriptions.live import LiveTopic, Snapshot
@@ -92,7 +92,7 @@ class Writer:
         snapshot = self._current()
         now_ms = time.time_ns() // 1_000_000
         try:
-            authorize(
+            grant = authorize(
                 principal,
                 topic,
                 "write",
@@ -104,6 +104,7 @@ class Writer:
             raise TopicNotFound from None
         if not principal.may(topic, "write"):
             raise Forbidden(f"The credential lacks the scope topic:{topic}:write.")
+        refuse_spent(grant, now_ms)
         return snapshot.topics[topic]
 
     async def write(self, topic: str, given: Sequence[Given], *, door: str) -> list[Result]:

@@ -25,13 +25,14 @@ from kafkahub.errors import (
     ActionNotGranted,
     Forbidden,
     NotFound,
+    QuotaExceeded,
     TopicNotFound,
     Unavailable,
 )
 from kafkahub.kafka.faults import UnknownTopic
 from subscriptions import cursor as codec
 from subscriptions import sealing
-from subscriptions.access import authorize
+from subscriptions.access import authorize, refuse_spent
 from subscriptions.cursor import Cursor
 from subscriptions.filters.closures import compile_filter
 from subscriptions.filters.places import refuse_places
@@ -238,6 +239,8 @@ class Streams:
                 grants = self._grants(principal, listener.spec.topics, snapshot)
             except (NotFound, Forbidden):
                 return "revoked"
+            except QuotaExceeded:
+                return "quota_exceeded"
             catalogue = tuple(snapshot.topics[topic] for topic in listener.spec.topics)
             if grants != listener.spec.grants or catalogue != listener.spec.catalogue:
                 return "grant_changed"
@@ -266,6 +269,8 @@ class Streams:
         for topic in topics:
             if not principal.may(topic, "read"):
                 raise Forbidden(f"The credential has no scope topic:{topic}:read.")
+        for grant in grants:
+            refuse_spent(grant, now_ms)
         return grants
 
     def _read_cursor(

@@ -95,6 +95,7 @@ SCHEDULE: Final[Mapping[str, Mapping[str, object]]] = {
     "gaps": _every(5, "delivery.tasks.announce_gaps"),
     "idempotency-keys": _every(3_600, "subscriptions.tasks.expire_idempotency_keys"),
     "stream-tickets": _every(3_600, "subscriptions.tasks.expire_stream_tickets"),
+    "quotas": _every(60, "subscriptions.tasks.judge_quotas"),
     "usage": _every(3_600, "subscriptions.tasks.expire_usage"),
     "access-tokens": _every(86_400, "subscriptions.tasks.expire_access_tokens"),
     "produce-receipts": _every(3_600, "subscriptions.tasks.expire_receipts"),

@@ -343,10 +343,10 @@ class RateLimited(HubError):
 
 
 class QuotaExceeded(RateLimited):
-    """Too many streams are open at once."""
+    """Too many streams are open at once, or what a grant lets use in a period is used up."""
 
     code = "quota_exceeded"
-    title = "Too many open streams"
+    title = "The quota is used up"
 
 
 class TooManyOutstanding(RateLimited):

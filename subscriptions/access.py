@@ -7,11 +7,23 @@ No other module decides whether a record may leave, or turns it into what a part
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from kafkahub.errors import ActionNotGranted, NotFound
+from kafkahub.errors import ActionNotGranted, NotFound, QuotaExceeded
 from kafkahub.kafka.envelope import Undecodable
 from kafkahub.kafka.record import Record
 from subscriptions.filters.view import View
 from subscriptions.grants import Action, Grant, Grants, Principal
+
+
+def refuse_spent(grant: Grant, now_ms: int) -> None:
+    """Raise QuotaExceeded while the quota of a grant is used up.
+
+    Apart from ``authorize``, because the topic is there all the same.
+    """
+    if grant.is_spent(now_ms) and grant.spent_until_ms is not None:
+        left_s = max(1, -(-(grant.spent_until_ms - now_ms) // 1_000))
+        text = f"The quota on {grant.topic} is used up; it begins anew in {left_s} s."
+        raise QuotaExceeded(text, retry_after_s=left_s)
+
 
 OnDenied = Callable[[Record, Grant, int, str], None]
 """Given a record, the grant that could not look into it, Unix ms, and what is wrong with it."""

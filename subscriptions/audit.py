@@ -65,6 +65,7 @@ class Verb(StrEnum):
     TOPIC_ACCEPTED = "topic.accepted"
     GRANT_CREATED = "grant.created"
     GRANT_UPDATED = "grant.updated"
+    GRANT_SPENT = "grant.spent"
     GRANT_DELETED = "grant.deleted"
     ENDPOINT_CREATED = "endpoint.created"
     ENDPOINT_UPDATED = "endpoint.updated"

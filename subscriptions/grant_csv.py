@@ -15,7 +15,7 @@ from django.db import transaction
 from kafkahub import strictjson
 from kafkahub.drf.fields import parse_moment
 from kafkahub.errors import Invalid
-from subscriptions import grant_rules, rows
+from subscriptions import grant_rules, quotas, rows
 from subscriptions.actions.topics import create_grant, update_grant
 from subscriptions.audit import Actor
 from subscriptions.grant_rows import projection_of
@@ -25,7 +25,8 @@ MAX_BYTES = 2 * 1024 * 1024
 MAX_LINES = 10_000
 MAX_FAULTS = 200
 REQUIRED = ("partner", "topic")
-COLUMNS = (*REQUIRED, "action", "valid_until", *grant_rules.MEMBERS)
+SETTINGS = ("valid_until", "quota", *grant_rules.MEMBERS)
+COLUMNS = (*REQUIRED, "action", *SETTINGS)
 YES, NO = frozenset({"", "true", "yes", "1"}), frozenset({"false", "no", "0"})
 CREATE, UPDATE, SAME = "create", "update", "unchanged"
 
@@ -202,7 +203,7 @@ class _Reader:
         values = {name: value for name, value in read.items() if name not in {*REQUIRED, "action"}}
         old = self._grants.get(key)
         tried = Grant(partner=partner, topic=topic, action=key[2])
-        for name in (*grant_rules.MEMBERS, "valid_until"):
+        for name in SETTINGS:
             setattr(tried, name, values.get(name, getattr(old or tried, name)))
         if self._has_faults(line, tried):
             return None
@@ -212,13 +213,10 @@ class _Reader:
         return Change(line, UPDATE if differing else SAME, old, differing)
 
     def _has_faults(self, line: int, tried: Grant) -> bool:
-        if tried.action == Grant.Action.WRITE:
-            plain = Grant()
-            ruled = [n for n in grant_rules.MEMBERS if getattr(tried, n) != getattr(plain, n)]
-            text = "A grant to write has no such rule: it shows nothing."
-            self._faults += [LineFault(line, name, text) for name in ruled]
-            return bool(ruled)
         try:
+            quotas.read(tried.quota)
+            if tried.action == Grant.Action.WRITE:
+                return self._is_ruled(line, tried)
             projection_of(tried, rows.live_topic(tried.topic))
         except Invalid as error:
             self._faults += [
@@ -227,6 +225,14 @@ class _Reader:
             ]
             return True
         return False
+
+    def _is_ruled(self, line: int, tried: Grant) -> bool:
+        """Note the rules of a grant to write; return whether there are any."""
+        plain = Grant()
+        ruled = [n for n in grant_rules.MEMBERS if getattr(tried, n) != getattr(plain, n)]
+        text = "A grant to write has no such rule: it shows nothing."
+        self._faults += [LineFault(line, name, text) for name in ruled]
+        return bool(ruled)
 
 
 def _action(text: str) -> str:
@@ -268,6 +274,7 @@ def _whole(text: str) -> int | None:
 READERS: Mapping[str, Callable[[str], object]] = {
     "action": _action,
     "valid_until": _moment,
+    "quota": _json(None),
     "key_rule": _json(None),
     "row_filter": _json({}),
     "fields": _json(None),

@@ -40,6 +40,7 @@ def live_grant(row: GrantRow, topic: LiveTopic, old: Grant | None = None) -> Gra
         version=row.version,
         valid_until_ms=_unix_ms(row, "valid_until"),
         projection=projection,
+        spent_until_ms=_unix_ms(row, "spent_until"),
     )
 
 

@@ -23,6 +23,7 @@ class Grant:
     version         rises with every change; what was projected under an older one is made anew
     valid_until_ms  Unix time in ms from which it is over, or None for no end
     projection      what it shows of which records; None: everything as it is
+    spent_until_ms  Unix time in ms until which its quota lets nothing through, or None
     """
 
     id: str
@@ -32,6 +33,7 @@ class Grant:
     version: int
     valid_until_ms: int | None = None
     projection: Projection | None = None
+    spent_until_ms: int | None = None
 
     @property
     def is_filtered(self) -> bool:
@@ -47,6 +49,10 @@ class Grant:
     def seals(self) -> bool:
         """Whether its cursors are sealed."""
         return self.is_filtered or self.is_masked
+
+    def is_spent(self, now_ms: int) -> bool:
+        """Return whether its quota is used up at this Unix time in ms."""
+        return self.spent_until_ms is not None and now_ms < self.spent_until_ms
 
     def is_alive(self, now_ms: int) -> bool:
         """Return whether the grant is in force at this Unix time in ms."""

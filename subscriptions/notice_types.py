@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SECRET_EXPIRING = "kafkahub.secret.expiring"  # noqa: S105 - the name of a kind
     CERTIFICATE_EXPIRING = "kafkahub.certificate.expiring"
     KEY_EXPIRING = "kafkahub.key.expiring"
+    QUOTA = "kafkahub.quota.used"
     REPLAY_DONE = "kafkahub.replay.done"
     REPLAY_FAILED = "kafkahub.replay.failed"
 
@@ -74,6 +75,13 @@ _LAG: Members = {
 _STANDING: Members = {"subscription": TEXT, "reason": TEXT}
 _END: Members = {"object": TEXT, "expires_at": TIME}
 _REPLAY: Members = {"replay": TEXT, "subscription": TEXT, "counts": NUMBERS}
+_QUOTA: Members = {
+    "topic": TEXT,
+    "action": TEXT,
+    "used_percent": WHOLE,
+    "is_hard": {"type": "boolean"},
+    "resets_at": TIME,
+}
 _GAP: Members = {
     "subscription": TEXT,
     "topic": TEXT,
@@ -218,6 +226,12 @@ FORMS: Mapping[Kind, Form] = {
         "The API key {object} ends at {expires_at}.",
         _END,
         ("object", "api-keys"),
+    ),
+    Kind.QUOTA: Form(
+        "80 or 100 % of a grant's quota is used; a hard one lets nothing more through until then.",
+        "{used_percent} % of what may be used of {topic} ({action}) is used until {resets_at}.",
+        _QUOTA,
+        ("topic", "topics"),
     ),
     Kind.REPLAY_DONE: Form(
         "A replay has come to its end.", "The replay {replay} is done.", _REPLAY, _SUB

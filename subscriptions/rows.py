@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import structlog
 from django.db import models
 
-from kafkahub import config, signing
+from kafkahub import clock, config, signing
 from kafkahub.certificates import ClientTls
 from kafkahub.crypto import SealBroken
 from kafkahub.errors import Invalid
@@ -259,7 +259,9 @@ def _may_send(row: Subscription, around: Surroundings) -> bool:
     ``around.grants`` are living ones: of an active partner, on an open topic. The endpoint of an
     unreadable secret stays in: that is an outcome of its attempts, which the partner sees.
     """
-    is_granted = all((row.partner_id, topic, "read") in around.grants for topic in row.topics)
+    now_ms = int(clock.now().timestamp() * 1_000)
+    grants = [around.grants.get((row.partner_id, topic, "read")) for topic in row.topics]
+    is_granted = all(grant is not None and not grant.is_spent(now_ms) for grant in grants)
     return (
         row.status == Subscription.Status.ACTIVE
         and row.partner_id in around.partners

@@ -200,6 +200,8 @@ def _by_topic(
 def _stale_at_ms(around: Surroundings) -> int | None:
     """Return when the first grant or key ends: no row changes then, and no trigger rings."""
     ends = [grant.valid_until_ms for grant in around.grants.values()]
+    now_ms = int(clock.now().timestamp() * 1_000)
+    ends += [grant.spent_until_ms for grant in around.grants.values() if grant.is_spent(now_ms)]
     for endpoint in around.endpoints.values():
         ends += [key.expires_at_ms for key in endpoint.keys]
     return min((end for end in ends if end is not None), default=None)

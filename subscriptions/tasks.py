@@ -13,7 +13,7 @@ from kafkahub.failpoints import failpoint
 from kafkahub.jobs import alone
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options
-from subscriptions import audit, expiries, idempotency, notices, receipts, usage, watching
+from subscriptions import audit, expiries, idempotency, notices, quotas, receipts, usage, watching
 from subscriptions.models import IdempotencyKey, StreamTicket, UsageHour
 from subscriptions.pull import mirror, ownership
 
@@ -24,6 +24,14 @@ ROWS_PER_SLICE = 1_000
 TICKETS_KEPT = timedelta(days=1)
 SLICES_PER_RUN = 20
 """Slices one run does at most, so that it ends within its 30 s; the next run goes on."""
+
+
+@shared_task
+def judge_quotas() -> None:
+    """Stop grants whose hard quota is used up, let them go when it begins anew, and tell."""
+    with alone("subscriptions.quotas") as mine:
+        if mine:
+            quotas.judge()
 
 
 @shared_task

@@ -22,7 +22,7 @@ from kafkahub.kafka.record import Record
 from kafkahub.limits import policies
 from subscriptions import cursor as codec
 from subscriptions import sealing, usage
-from subscriptions.access import authorize_and_project
+from subscriptions.access import authorize_and_project, refuse_spent
 from subscriptions.cursor import Cursor
 from subscriptions.filters.closures import Test
 from subscriptions.grants import Grant
@@ -42,6 +42,7 @@ class Right(NamedTuple):
 async def read(parts: Parts, call: Call, topic: str) -> Reply:
     """Return records from a position on, and the position behind them."""
     grant = granted(parts, call.who, topic, "read")
+    refuse_spent(grant, now_ms())
     live = parts.snapshot().topics[topic]
     if call.query.get("cursor") == codec.FINAL_TOKEN:
         return Reply(204, headers=[NO_STORE])

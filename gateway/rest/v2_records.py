@@ -9,13 +9,14 @@ from gateway.consumers import Ask, Handed
 from gateway.entries import entries
 from gateway.hub.reads import Bounds
 from gateway.rest.call import Call, Gone, Reply
-from gateway.rest.parts import DOOR, Parts, limit_headers
+from gateway.rest.parts import DOOR, Parts, limit_headers, now_ms
 from gateway.rest.v2_bodies import name_of
 from gateway.rest.v2_consumers import readable, widen
 from gateway.rest.waiting import watched
 from kafkahub.kafka.record import Record
 from kafkahub.limits import policies
 from subscriptions import usage
+from subscriptions.access import refuse_spent
 from subscriptions.grants import Principal
 from subscriptions.pull.rows import Instance
 
@@ -59,11 +60,14 @@ async def records(parts: Parts, call: Call, group: str, name: str) -> Reply:
 
 def _asked(parts: Parts, call: Call, principal: Principal, instance: Instance) -> Ask:
     bounds = _read_bounds(call, instance)
+    grants = readable(parts, principal, instance)
+    for grant in grants.values():
+        refuse_spent(grant, now_ms())
     return Ask(
         wait_s=bounds.wait_ms / 1_000,
         min_bytes=int(str(instance.settings["min_bytes"])),
         bounds=Bounds(bounds.max_records, bounds.max_bytes, marks_large=True),
-        grants=readable(parts, principal, instance),
+        grants=grants,
         reset=str(instance.settings["reset"]),
     )
 

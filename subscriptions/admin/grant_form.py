@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 from kafkahub import strictjson
 from kafkahub.errors import Fault, Invalid
-from subscriptions import grant_rules, masks, rows
+from subscriptions import grant_rules, masks, quotas, rows
 from subscriptions.admin.base import AnyForm
 from subscriptions.grant_rows import projection_of
 from subscriptions.models import Grant
@@ -114,6 +114,12 @@ TEXTS: Mapping[str, RuleText] = {
     "masks": MaskLines(
         f"One a line, a pointer and one of {', '.join(masks.NAMES)}, such as /card last4."
     ),
+    "quota": JsonText(
+        'What may be used in a day or month (UTC): {"period": "month", "records": 1000000, '
+        '"bytes": 1000000000, "hard": true}. Hard: nothing more until it begins anew. Else it is '
+        "only told of, at 80 and 100 %.",
+        None,
+    ),
     "headers": Lines(
         f"Names of the Kafka headers that are shown, one a line; {NOTHING} for none. Empty: all "
         "where the value is whole, none where it is not."
@@ -133,6 +139,7 @@ class GrantForm(AnyForm):
             "topic",
             "action",
             "valid_until",
+            "quota",
             *(name for name in grant_rules.MEMBERS),
         )
 
@@ -151,6 +158,7 @@ class GrantForm(AnyForm):
         Raises Invalid for rules that cannot be taken.
         """
         given = {name: self.cleaned_data[name] for name in grant_rules.MEMBERS}
+        quotas.read(self.cleaned_data["quota"])
         fixed = {
             name: self.cleaned_data.get(name, getattr(self.instance, name, None))
             for name in ("partner", "topic", "action", "valid_until")

@@ -61,9 +61,22 @@ class GrantAdmin(VersionedAdmin[Grant]):
     list_select_related = ("partner", "topic")
     search_fields = ("partner__name", "topic__name", "id")
     autocomplete_fields = ("partner", "topic")
-    readonly_fields = ("id", "version", "see_also", "created_at", "updated_at")
+    readonly_fields = ("id", "version", "spent_until", "see_also", "created_at", "updated_at")
     fieldsets = (
-        (None, {"fields": ("partner", "topic", "action", "valid_until", "see_also")}),
+        (
+            None,
+            {
+                "fields": (
+                    "partner",
+                    "topic",
+                    "action",
+                    "valid_until",
+                    "quota",
+                    "spent_until",
+                    "see_also",
+                )
+            },
+        ),
         ("Which records", {"fields": ("key_rule", "row_filter", "history_from", "max_bytes")}),
         ("What of them", {"fields": ("fields", "masks", "headers", "key_visible")}),
         ("Times", {"fields": ("id", "version", "created_at", "updated_at")}),
@@ -87,6 +100,8 @@ class GrantAdmin(VersionedAdmin[Grant]):
     def state(self, grant: Grant) -> SafeString:
         if grant.valid_until is not None and grant.valid_until <= clock.now():
             return badge("expired")
+        if grant.spent_until is not None and grant.spent_until > clock.now():
+            return badge("paused", "quota used up")
         return badge("active")
 
     @admin.display(description="shows")
@@ -103,7 +118,7 @@ class GrantAdmin(VersionedAdmin[Grant]):
         return links([("Audit", AuditEvent, {"object_id__exact": grant.pk})])
 
     def create(self, actor: Actor, obj: Grant, form: AnyForm) -> Grant:
-        rules = {name: form.cleaned_data[name] for name in grant_rules.MEMBERS}
+        rules = {name: form.cleaned_data[name] for name in ("quota", *grant_rules.MEMBERS)}
         action = Grant.Action(obj.action)
         return create_grant(actor, obj.partner, obj.topic, action, obj.valid_until, **rules)
 

@@ -123,6 +123,15 @@ class Grant(models.Model):
     max_bytes = models.PositiveIntegerField(
         null=True, blank=True, help_text="Larger records are not shown."
     )
+    quota = models.JSONField(
+        null=True,
+        blank=True,
+        help_text='What may be used in a day or month (UTC), such as {"period": "month", '
+        '"records": 1000000, "hard": true}; also "bytes". Not hard: only told of.',
+    )
+    spent_until = models.DateTimeField(
+        null=True, editable=False, help_text="A hard quota is used up until then."
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)

@@ -78,7 +78,7 @@ def test_what_was_given_back_is_parked_to_be_made_anew() -> None:
         "scheduled",
         "grant_changed",
         None,
-        1,
+        -1,
     )
 
 
