@@ -43,7 +43,11 @@ class Rig:
     """
 
     def __init__(
-        self, *lives: LiveSubscription, room: Room = SMALL, checkpoint_outcomes: int = NEVER
+        self,
+        *lives: LiveSubscription,
+        room: Room = SMALL,
+        checkpoint_outcomes: int = NEVER,
+        owner: UUID = OWNER,
     ) -> None:
         self.now = 1_000.0
         self.asks: list[inbox.Ask] = []
@@ -53,7 +57,7 @@ class Rig:
         self.lives = {live.id: live for live in lives}
         self.replays: dict[str, LiveReplay] = {}
         self.turns = Turns()
-        outcomes = Outcomes(OWNER, lambda now: int(now * 1e6))
+        outcomes = Outcomes(owner, lambda now: int(now * 1e6))
         self.board = Board(
             makers.NAMING,
             room,

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from django.conf import settings
 
-from delivery.models import ParkedDelivery
+from delivery.models import ParkedDelivery, PartitionPosition
 from subscriptions.models import LanePosition
 from tests.fakes.endpoint import Endpoint, ok, status
 from tests.flows.conftest import Hub, Process, wait_for
@@ -57,7 +57,6 @@ def assert_complete(receiver: Endpoint, numbers: range, copies: range, failures:
     ("failpoint", "nth", "copies"),
     [
         ("consume.after_claim", 1, range(1)),
-        ("consume.after_poll", 1, range(2)),
         ("lane.before_send", 3, range(1)),
         ("send.after_2xx", 3, range(1, 2)),
         ("checkpoint.before_commit", 3, range(2)),
@@ -125,6 +124,22 @@ def test_a_lane_that_was_about_to_fall_behind_catches_up(hub: Hub) -> None:
         next_engine(hub)
 
         assert_complete(receiver, range(100, 200), range(1))
+
+
+def test_what_was_read_and_never_sent_is_read_again(hub: Hub) -> None:
+    topic = hub.topic()
+    with Endpoint() as receiver:
+        endpoint, _ = hub.endpoint(receiver.url, max_in_flight=1)
+        hub.subscribe(topic, endpoint)
+        engine = dying(hub, "consume.after_poll")
+        # What is there before is brought by the backlog reader, and not by the shared one.
+        wait_for(PartitionPosition.objects.exists, LanePosition.objects.values)
+        produce(hub, topic, range(RECORDS))
+        assert_killed(engine)
+
+        next_engine(hub)
+
+        assert_complete(receiver, range(RECORDS), range(2))
 
 
 def test_an_engine_that_dies_as_it_begins_to_drain_doubles_what_was_out_at_most(hub: Hub) -> None:
