@@ -38,7 +38,7 @@ NAMES = ("sub_model_a", "sub_model_b")
 DELIVERED, UNHEARD, REFUSED, BROKEN = 204, -204, 400, 500
 """What a receiver does; ``UNHEARD`` is a delivery whose answer does not come back."""
 KINDS = (DELIVERED, DELIVERED, DELIVERED, UNHEARD, REFUSED, BROKEN)
-ROUNDS = 400
+ROUNDS = 100
 """Rounds after which a healed engine that still owes something is taken to be stuck."""
 
 FLOOR = "SELECT next_offset, owner, epoch FROM partition_position"
@@ -184,10 +184,10 @@ class PositionsLeasesAndParkedRows(RuleBasedStateMachine):
         while engine.rig.batches:
             batch = engine.rig.batches.pop(0)
             before = self.standing()
-            fenced = engine.checkpoint._write(batch)
-            if fenced:
+            committed = engine.checkpoint._write(batch)
+            if committed.fenced:
                 self.assert_nothing_of_a_zombie(engine, batch, before)
-            engine.rig.post(inbox.Committed(batch.number, frozenset(fenced)))
+            engine.rig.post(committed)
 
     def assert_nothing_of_a_zombie(self, engine: Engine, batch: Batch, before: object) -> None:
         """Assert that a write under an old epoch and owner moved no floor and no lane."""
@@ -307,6 +307,7 @@ class PositionsLeasesAndParkedRows(RuleBasedStateMachine):
         last = Engine(self.conn)
         self.engines = [last, Engine(self.conn)]
         last.claim(self.end)
+        self.conn.execute(EXPIRE)
         for _ in range(ROUNDS):
             self.run_a_while(last)
             if min(self.stands().values()) >= self.end and not self.parked():
@@ -323,7 +324,6 @@ class PositionsLeasesAndParkedRows(RuleBasedStateMachine):
         assert copies <= self.allowed
 
     def run_a_while(self, engine: Engine) -> None:
-        self.conn.execute(EXPIRE)
         self.conn.execute(COME_DUE)
         self.redrive()
         self.consume(engine)
