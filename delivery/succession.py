@@ -77,7 +77,7 @@ WITH mine AS MATERIALIZED (
 )
 SELECT id, subscription_id, topic, partition, "offset", generation, key,
        (extract(epoch FROM record_time) * 1000)::bigint, body, sealed_body, headers,
-       grant_version, reason, attempts, sends, order_key
+       grant_version, reason, attempts, sends, order_key, replay
   FROM claimed ORDER BY generation, "offset"
 """  # parked_due, parked_leases, parked_order
 
