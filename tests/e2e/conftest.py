@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connections
 from playwright.sync_api import Browser, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -29,7 +30,20 @@ def browser(live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
+        settle(chromium)
         chromium.close()
+
+
+def settle(browser: Browser) -> None:
+    """Wait until no page asks for anything, and give back what this loop's tests connected to.
+
+    A request that is cut keeps its database session, and so does a connection that was opened
+    while Playwright's event loop ran: Django has another set of them for every loop.
+    """
+    for context in browser.contexts:
+        for page in context.pages:
+            page.wait_for_load_state("networkidle")
+    connections.close_all()
 
 
 @pytest.fixture

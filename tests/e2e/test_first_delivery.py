@@ -1,49 +1,24 @@
 """From an invitation to a verified first delivery, by what is on the screen alone."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from subscriptions.actions import members
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.models import Role
-from tests.e2e.conftest import ARGUMENTS, CHROMIUM
-from tests.e2e.receiver import Receiver, receiving
+from tests.e2e.receiver import Receiver
 from tests.e2e.watched import Watched
-from tests.flows import conftest as flows
+from tests.e2e.whole import hub, receiver, watched, web
 from tests.flows.conftest import Hub
-from tests.streams.web import Web, running
+from tests.streams.web import Web
 
 pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 
 ANA = "ana@acme.example"
 PASSWORD = "correct horse battery"
-hub = flows.hub
-
-
-@pytest.fixture
-def web(hub: Hub, tmp_path: Path) -> Iterator[Web]:
-    with running(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
-
-
-@pytest.fixture
-def watched(web: Web, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    # Playwright keeps an event loop in this thread, which Django takes for an async caller.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield Watched(chromium.new_page(), web.url)
-        chromium.close()
+__all__ = ["hub", "receiver", "watched", "web"]
 
 
 def go(page: Page, name: str) -> None:
