@@ -14,7 +14,7 @@ TESTS ?=
 SEED ?=
 MINUTES ?= 60
 
-.PHONY: help dev e2e test check lock torture torture-long bench-delivery bench-streams bench-gateway audit sbom
+.PHONY: help dev e2e test check lock torture torture-long bench-delivery bench-streams bench-gateway bench-portal audit sbom
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ torture-long: .venv/installed ## the same for an hour; MINUTES=n for another len
 
 bench-delivery: .venv/installed ## measure the delivery engine on real Kafka; the last line is JSON
 	@$(STACK) run -- $(PYTHON) tests/bench/delivery.py
+
+bench-portal: .venv/installed ## measure the portal's pages with 10 million attempts; the last line is JSON
+	@$(STACK) run -- $(PYTHON) -m tests.bench.portal
 
 bench-streams: .venv/installed ## measure live streams on real Kafka; needs cc; the last line is JSON
 	@$(STACK) run -- $(PYTHON) -m tests.bench.streams
