@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from delivery.portal import deliveries, doctor, health, replays, trying, usage
+from delivery.portal import deliveries, doctor, health, replays, trying, usage, why
 
 urlpatterns = [
     path("deliveries", deliveries.Deliveries.as_view()),
@@ -17,5 +17,6 @@ urlpatterns = [
     path("replays", replays.Replays.as_view()),
     path("replays/<str:replay>", replays.OneReplay.as_view()),
     path("replays/<str:replay>/progress", replays.ReplayProgress.as_view()),
+    path("why", why.Why.as_view()),
     path("usage", usage.Usage.as_view()),
 ]

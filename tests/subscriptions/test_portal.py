@@ -281,6 +281,28 @@ def test_a_view_is_told_in_other_tongues(ana: Person) -> None:
         assert word in page
 
 
+def test_why_a_record_was_not_sent(acme: Partner, ana: Person) -> None:
+    row = factories.parked(factories.subscription(acme), state="dead")
+
+    page = text_of(ana.post("why", why_subscription=row.subscription_id, why_record=row.pk))
+    none = ana.post("why", why_subscription=row.subscription_id, why_record="msg_" + "0" * 22)
+    hidden = ana.post("why", why_subscription=ids.new("sub"), why_record=row.pk)
+
+    assert "Parked." in page
+    assert "No record you may see" in text_of(none)
+    assert none.content == hidden.content
+
+
+def test_a_replay_is_counted_before_it_is_sent(acme: Partner, ana: Person) -> None:
+    row = factories.subscription(acme)
+
+    made = ana.post("replays", subscription=row.pk, source="dead")
+    page = text_of(ana.client.get(made.headers["Location"]))  # type: ignore[arg-type]  # the client's own class
+
+    assert "Counting; nothing is sent." in page
+    assert "Cancel" in page
+
+
 def test_operators_are_not_named_to_partners(acme: Partner, ana: Person) -> None:
     actor = audit.Actor("operator", "olga", address="192.0.2.7")
     audit.record(actor, "partner.updated", acme, {})
