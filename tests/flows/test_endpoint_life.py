@@ -76,3 +76,19 @@ def test_a_notice_is_a_signed_webhook_that_needs_no_kafka_and_health_is_kept(hub
     assert "kafkahub-topic" not in second.headers
     assert [(one.kind, one.http_status) for one in attempts] == [("first", 500), ("retry", 200)]
     assert (standing.get().last_outcome, standing.get().failures) == ("gone", 1)
+
+
+def test_an_endpoint_is_sent_no_more_a_second_than_its_partner_set(hub: Hub) -> None:
+    topic = hub.topic()
+    with Endpoint() as receiver:
+        endpoint, _ = hub.endpoint(receiver.url, rate_per_s=5)
+        hub.subscribe(topic, endpoint)
+        hub.produce(topic, [b'{"id": %d}' % number for number in range(20)])
+        hub.engine()
+        receiver.wait_for(20)
+        attempts = DeliveryAttempt.objects.filter(endpoint=endpoint.pk).order_by("at")
+        wait_for(lambda: attempts.count() == 20, attempts.count)
+
+    times = [one.at for one in attempts]
+    # Two at once, two more before Redis is known, and a lease ahead: the rest keeps to the rate.
+    assert (times[-1] - times[0]).total_seconds() >= (20 - 2 - 2 - 2) / 5 - 0.2
