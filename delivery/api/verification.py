@@ -14,8 +14,8 @@ from subscriptions import ownership
 from subscriptions.actions import verification as actions
 from subscriptions.api.base import PartnerView
 from subscriptions.api.endpoints import ENDPOINT
+from subscriptions.endpoint_serializers import EndpointOut
 from subscriptions.models import Endpoint
-from subscriptions.serializers import EndpointOut
 
 
 class VerifyIn(Strict):

@@ -18,9 +18,9 @@ from subscriptions.actions import endpoints as actions
 from subscriptions.api.base import PartnerView
 from subscriptions.audit import Actor
 from subscriptions.endpoint_forms import as_columns
+from subscriptions.endpoint_serializers import EndpointIn, EndpointMade, EndpointOut
 from subscriptions.models import Endpoint
 from subscriptions.models.partners import MAX_NAME
-from subscriptions.serializers import EndpointIn, EndpointMade, EndpointOut
 from subscriptions.verification import admit_url
 
 ENDPOINT: Mapping[str, object] = {

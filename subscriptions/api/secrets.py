@@ -15,8 +15,8 @@ from kafkahub.drf.operations import Operation
 from subscriptions import ownership
 from subscriptions.actions import endpoints as actions
 from subscriptions.api.base import PartnerView
+from subscriptions.endpoint_serializers import SecretIn, SecretMade, SecretOut
 from subscriptions.models import SigningSecret
-from subscriptions.serializers import SecretIn, SecretMade, SecretOut
 
 SECRET: Mapping[str, object] = {
     "id": "sec_01jd0q2v7kz3v1m8x9c4b5n6a7",
