@@ -122,7 +122,7 @@ WAITING = """
 SELECT DISTINCT subscription_id, order_key FROM parked_delivery
  WHERE topic = %(topic)s AND partition = %(partition)s AND order_key IS NOT NULL
    AND state IN ('scheduled', 'sending', 'blocked', 'held')
-"""  # parked_order
+"""  # parked_order or parked_position
 
 STILL = """
 SELECT DISTINCT p.subscription_id, p.topic, p.partition, p.order_key
@@ -145,7 +145,7 @@ UPDATE parked_delivery
  WHERE topic = %(topic)s AND partition = %(partition)s AND subscription_id = %(subscription)s
    AND order_key IS NOT NULL
    AND state IN ('scheduled', 'sending', 'blocked', 'held')
-"""  # parked_order
+"""  # parked_order, or the one of the subscription
 
 
 def claim_heads(
