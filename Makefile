@@ -12,6 +12,7 @@ MADE_UP := $(STACK) settings --
 TESTS ?=
 
 SEED ?=
+RATE ?=
 MINUTES ?= 60
 
 .PHONY: help dev e2e test check lock torture torture-long bench-delivery bench-streams bench-gateway bench-portal audit sbom
@@ -40,10 +41,10 @@ check: .venv/installed ## lint, types, layers, migrations, settings of productio
 	$(MADE_UP) $(PYTHON) manage.py docs --check
 
 torture: .venv/installed ## kill, cut and stop everything under load, ~5 minutes; SEED=n repeats a run
-	@$(PYTHON) -m tests.torture $(if $(SEED),--seed $(SEED))
+	@$(PYTHON) -m tests.torture $(if $(SEED),--seed $(SEED)) $(if $(RATE),--per-s $(RATE))
 
 torture-long: .venv/installed ## the same for an hour; MINUTES=n for another length
-	@$(PYTHON) -m tests.torture --profile long --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@$(PYTHON) -m tests.torture --profile long --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--per-s $(RATE))
 
 bench-delivery: .venv/installed ## measure the delivery engine on real Kafka; the last line is JSON
 	@$(STACK) run -- $(PYTHON) tests/bench/delivery.py

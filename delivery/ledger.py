@@ -181,10 +181,21 @@ SELECT id, subscription_id, topic, partition, "offset", generation, key,
   FROM claimed ORDER BY next_attempt_at, "offset"
 """  # parked_due (subscription, next_attempt_at), parked_leases (lease_until)
 
+# A row that is locked is being written or claimed just now: waiting for it was seen to end in
+# deadlocks with checkpoints, which lock many rows in an order of their own.
 RENEW = """
-UPDATE parked_delivery SET lease_until = now() + make_interval(secs => %(lease_s)s)
- WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state IN ('sending', 'blocked')
-RETURNING id
+WITH ours AS MATERIALIZED (
+    SELECT id FROM parked_delivery
+     WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state IN ('sending', 'blocked')
+), free AS MATERIALIZED (
+    SELECT id FROM parked_delivery
+     WHERE id = ANY(%(ids)s) AND claimed_by = %(owner)s AND state IN ('sending', 'blocked')
+       FOR UPDATE SKIP LOCKED
+), renewed AS (
+    UPDATE parked_delivery p SET lease_until = now() + make_interval(secs => %(lease_s)s)
+      FROM free WHERE p.id = free.id
+)
+SELECT id FROM ours
 """  # the primary key
 
 DELIVERED = """

@@ -272,6 +272,24 @@ def test_a_lease_that_is_over_lets_another_claim_and_fences_the_first(
     assert not ParkedDelivery.objects.exists()
 
 
+def test_a_renewal_waits_for_no_row_that_is_being_written(
+    conn: Conn, subscription: Subscription
+) -> None:
+    for offset in (1, 2):
+        factories.parked(subscription, offset, id=f"msg_{offset}", state="sending", lease_s=1)
+    ParkedDelivery.objects.update(claimed_by=MINE)
+
+    with factories.connect() as other, other.transaction():
+        other.execute("SELECT FROM parked_delivery WHERE id = 'msg_1' FOR UPDATE")
+
+        assert ledger.renew(conn, MINE, ["msg_1", "msg_2"], lease_s=60) == {"msg_1", "msg_2"}
+
+    first, second = ParkedDelivery.objects.order_by("id")
+    assert first.lease_until is not None
+    assert second.lease_until is not None
+    assert second.lease_until > first.lease_until
+
+
 def test_a_renewed_lease_keeps_others_away(
     conn: Conn, other: Conn, subscription: Subscription
 ) -> None:

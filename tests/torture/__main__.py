@@ -22,7 +22,9 @@ def main() -> int:
     asked = _arguments()
     seed = asked.seed if asked.seed is not None else secrets.randbelow(1_000_000)
     say(f"torture: profile {asked.profile}, seed {seed}")
-    result = suite.torture(asked.profile, seed, minutes=asked.minutes, keep=asked.keep)
+    result = suite.torture(
+        asked.profile, seed, minutes=asked.minutes, per_s=asked.per_s, keep=asked.keep
+    )
     line = json.dumps({**result, "commit": _commit()})
     RESULT.write_text(line + "\n", encoding="utf-8")
     print(line, flush=True)
@@ -34,6 +36,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--profile", choices=suite.PROFILES, default="quick")
     parser.add_argument("--seed", type=int, help="what everything is drawn from; random without")
     parser.add_argument("--minutes", type=float, help="how long the load lasts")
+    parser.add_argument("--per-s", type=float, help="records a second; fewer on a busy machine")
     parser.add_argument("--keep", type=Path, help="folder that the logs are kept in")
     return parser.parse_args()
 

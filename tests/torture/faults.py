@@ -174,18 +174,16 @@ def drained_while_hanging(run: Run) -> Track:
     yield from run.lasted(number)
 
 
-def rebalance_storm(run: Run, seconds: float) -> Track:
-    """F13: a worker joins or leaves every 3 s; records go on being delivered."""
+def rebalance_storm(run: Run, times: int) -> Track:
+    """F13: workers join and are lost, one after the other; records go on being delivered."""
     at = time.monotonic()
-    doubles = 0
-    while time.monotonic() - at < seconds:
+    for _ in range(times):
         worker = run.product.start_worker()
-        yield from pause(3.0)
+        yield from wait(lambda worker=worker: worker.has_engine, START_S)  # type: ignore[misc]
+        yield from pause(run.random.uniform(0.0, 3.0))
         run.product.stop_worker(worker)
         worker.kill()
-        doubles += run.size.crash
-        yield from pause(3.0)
-    number = run.note(Fault("F13", at, time.monotonic(), at, doubles, limit_s=10.0))
+    number = run.note(Fault("F13", at, time.monotonic(), at, times * run.size.crash, limit_s=10.0))
     yield from run.lasted(number)
 
 

@@ -17,14 +17,23 @@ DEATHS = 2
 
 
 def processes_and_stores(seed: int, repeat: int = 1) -> list[Step]:
-    """Return the first track: one fault after the other, in an order of the seed's."""
+    """Return the first track: one fault after the other, in an order of the seed's.
+
+    repeat  how often each comes; more than once is the long profile, with faults of its own
+    """
     chance = random.Random(f"{seed}-processes")  # noqa: S311 - a repeatable run
     steps: list[Step] = []
     for _ in range(repeat):
-        batch = _batch(chance)
+        batch = _batch(chance) + (LONG_ONLY if repeat > 1 else [])
         chance.shuffle(batch)
         steps += batch
     return steps
+
+
+LONG_ONLY: list[Step] = [
+    lambda run: faults.rebalance_storm(run, 3),
+    faults.redis_half_open,
+]
 
 
 def _batch(chance: random.Random) -> list[Step]:

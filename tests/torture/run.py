@@ -28,8 +28,6 @@ Track = Steps[None]
 ROUND_S = 0.05
 SEED_S = 120.0
 CLAIM_S = 60.0
-MOST = 2
-"""A machine that is busy gets so many times the records, so that every fault has its turn."""
 RECOVER_S = 45.0
 """Longest wait for all partitions to move again before the next fault comes; the verdict on how
 long it took is the checker's."""
@@ -44,6 +42,7 @@ class Size:
     """How big a run is.
 
     records   of all tenants together, at ``per_s`` a second
+    stretch   a busy machine gets up to so many times the records, for every fault to have its turn
     window    requests one engine has under way; ``outcomes`` not yet committed: see B below
     """
 
@@ -54,6 +53,7 @@ class Size:
     window: int = 64
     outcomes: int = 100
     drain_s: int = 8
+    stretch: int = 2
 
     @property
     def crash(self) -> int:
@@ -120,7 +120,7 @@ class Run:
                 one.tenant.name: (one.tenant.topic, one.tenant.canary) for one in self.made
             },
             "least": self.size.records,
-            "most": self.size.records * MOST,
+            "most": self.size.records * self.size.stretch,
             "stop": str(self.folder / "stop"),
             "per_s": self.size.per_s,
             "keys": self.size.keys,
