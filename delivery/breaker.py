@@ -93,3 +93,27 @@ class Breaker:
             return True
         silent_s = now - (self.failing_since if self.failing_since is not None else now)
         return self._in_a_row >= IN_A_ROW and silent_s >= SILENCE_S
+
+
+class Failed:
+    """What failed at one endpoint since it took something last, for whoever tells of it.
+
+    since, last  monotonic times of the first and the newest failure; 0.0 for none
+    count        failures since ``since``; ``told`` of them are written
+    """
+
+    __slots__ = ("count", "last", "outcome", "since", "status", "told")
+
+    def __init__(self) -> None:
+        self.count = self.told = 0
+        self.since = self.last = 0.0
+        self.outcome = ""
+        self.status: int | None = None
+
+    def note(self, outcome: str, status: int | None, now: float, delivered_at: float) -> None:
+        """Take a failure; the first after a success begins anew."""
+        if self.count == 0 or delivered_at > self.last:
+            self.count = self.told = 0
+            self.since = now
+        self.count += 1
+        self.last, self.outcome, self.status = now, outcome, status

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from delivery.breaker import Breaker
+from delivery.breaker import Breaker, Failed
 from delivery.lanes import Delivery
 from delivery.outcome import OutcomeClass
 from delivery.retry import throttle_s
@@ -79,30 +79,6 @@ class ParkedQueue:
 
     def next(self) -> Delivery | None:
         return self.queue.popleft() if self.queue else None
-
-
-class Failed:
-    """What failed at one endpoint since it took something last, for whoever tells of it.
-
-    since, last  monotonic times of the first and the newest failure; 0.0 for none
-    count        failures since ``since``; ``told`` of them are written
-    """
-
-    __slots__ = ("count", "last", "outcome", "since", "status", "told")
-
-    def __init__(self) -> None:
-        self.count = self.told = 0
-        self.since = self.last = 0.0
-        self.outcome = ""
-        self.status: int | None = None
-
-    def note(self, outcome: str, status: int | None, now: float, delivered_at: float) -> None:
-        """Take a failure; the first after a success begins anew."""
-        if self.count == 0 or delivered_at > self.last:
-            self.count = self.told = 0
-            self.since = now
-        self.count += 1
-        self.last, self.outcome, self.status = now, outcome, status
 
 
 class Window:
