@@ -311,6 +311,10 @@ class PositionOut(serializers.Serializer[Any]):
 
     lanes = StandingOut(many=True)
     lag_records = IntegerField(allow_null=True)
+    lag_s = IntegerField(allow_null=True)
+    oldest_undelivered_at = CharField(allow_null=True)
+    headroom_s = IntegerField(allow_null=True)
+    gaps = GapOut(many=True)
     cursor = CharField(allow_null=True)
 
 

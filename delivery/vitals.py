@@ -149,16 +149,31 @@ def _lag(endpoint: Endpoint, log: Log, now: datetime) -> Values:
         for lane in lag.standings(row, log.ends)
         if lane.lag_records != 0
     ]
+    return owed(owing, _oldest(endpoint), log, now)
+
+
+def owed(owing: list[Standing], parked_at: datetime | None, log: Log, now: datetime) -> Values:
+    """Return how much these lanes owe, since when, and how long that is still kept.
+
+    owing      lanes that are not at the end, or of which that is not known
+    parked_at  time of the oldest record that is parked, or None
+    """
     records = None if any(one.lag_records is None for one in owing) else _sum(owing)
     places = [Position(one.topic, one.partition, one.next_offset) for one in owing]
     times = None if records is None else log.first_times(places)
     oldest = min(times.values(), default=None) if times is not None else None
-    known = [at for at in (oldest, _oldest(endpoint)) if at is not None]
+    known = [at for at in (oldest, parked_at) if at is not None]
     return {
         "lag": {"records": records, "seconds": _lag_s(records, oldest, now)},
         "oldest_undelivered_at": _shown(min(known, default=None)),
         "headroom_s": None if times is None else _headroom_s(times, log, now),
     }
+
+
+def seconds(owed: Values) -> object:
+    """Take the lag in seconds out of what ``owed`` gave."""
+    lag_ = owed.pop("lag")
+    return lag_.get("seconds") if isinstance(lag_, dict) else None
 
 
 def _sum(owing: Iterable[Standing]) -> int:

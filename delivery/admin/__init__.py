@@ -1,5 +1,5 @@
 """The operators' pages of this app; Django finds them here."""
 
-from delivery.admin import attempts, gaps, overview, parked, positions
+from delivery.admin import attempts, gaps, overview, parked, positions, replays
 
-__all__ = ["attempts", "gaps", "overview", "parked", "positions"]
+__all__ = ["attempts", "gaps", "overview", "parked", "positions", "replays"]

@@ -1,6 +1,6 @@
 """``/endpoints/{ep}/health`` and ``…/probe``: how an endpoint fares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.http import HttpResponse
@@ -14,17 +14,14 @@ from rest_framework.serializers import (
     JSONField,
 )
 
-from delivery import ages, handshake, lifecycle, vitals
-from delivery.ages import Times
-from delivery.api.positions import ends_now
+from delivery import handshake, lifecycle, vitals
+from delivery.api.logs import KafkaLog
 from delivery.outcome import name_of
 from kafkahub import clock
 from kafkahub.drf import answers
 from kafkahub.drf.operations import Operation
-from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi, UnknownTopic
-from kafkahub.kafka.record import Position
 from kafkahub.limits.gcra import Rate
-from subscriptions import limiting, ownership, starts
+from subscriptions import limiting, ownership
 from subscriptions.api.base import PartnerView
 from subscriptions.models import Endpoint
 
@@ -46,23 +43,6 @@ HEALTH: Mapping[str, object] = {
     "parked": {"scheduled": 3, "blocked": 0, "held": 0, "dead": 0},
     "certificate": {"expires_at": None, "chain_ok": True},
 }
-
-
-class KafkaLog:
-    """What a page asks of Kafka, each within its deadline."""
-
-    def ends(self, topic: str, /) -> Mapping[int, tuple[int, int]]:
-        return ends_now(topic)
-
-    def kept_ms(self, topic: str, /) -> int | None:
-        try:
-            kept_ms = int(starts.process_admin().configs(topic).get("retention.ms", "-1"))
-        except (KafkaUnavailable, UnknownTopic, NoAdminApi):
-            return None
-        return kept_ms if kept_ms >= 0 else None
-
-    def first_times(self, positions: Sequence[Position], /) -> Times | None:
-        return ages.first_times(positions)
 
 
 class HealthOut(serializers.Serializer[Any]):

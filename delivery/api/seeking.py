@@ -7,7 +7,8 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from delivery import seeking
-from delivery.api.positions import POSITION, ends_now, position_of
+from delivery.api.logs import KnownEnds, ends_now
+from delivery.api.positions import POSITION, position_of
 from delivery.serializers import PositionOut, SeekIn
 from kafkahub.drf import answers
 from kafkahub.drf.operations import Operation
@@ -46,6 +47,8 @@ class SeekSubscription(PartnerView):
 
         def work() -> HttpResponse:
             seeking.seek(self.actor, row, to, where, names)
-            return answers.json(PositionOut(position_of(row, ends.__getitem__)).data)
+            position = position_of(row, KnownEnds(ends))
+            context = {"telling": ownership.telling_of(self.partner)}
+            return answers.json(PositionOut(position, context=context).data)
 
         return self.commit(work)

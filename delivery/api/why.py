@@ -10,7 +10,7 @@ from rest_framework.serializers import CharField, JSONField
 
 from delivery import why
 from delivery.api.deliveries import find_line, place_of
-from delivery.api.positions import ends_now
+from delivery.api.logs import ends_now
 from delivery.cursors import shown_with
 from delivery.explain import Step
 from delivery.serializers import AttemptOut, GapOut, ParkedOut, StandingOut

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from delivery.models import DeliveryAttempt
+from delivery.models import DeliveryAttempt, DeliveryGap
 from kafkahub import clock, ids
 from subscriptions.models import Subscription
-from tests import factories
+from tests import attempt_log, factories
 from tests.api import Caller, json_of, without_request_id
 
 pytestmark = pytest.mark.django_db
@@ -295,3 +295,25 @@ def test_the_public_id_of_any_attempt_leads_back_to_it(
 
     for attempt in DeliveryAttempt.objects.filter(delivery=row.pk):
         assert alice.get(f"/attempts/{attempt.public_id}").status_code == 200
+
+
+def test_a_gap_is_a_line_of_its_own_with_its_range(alice: Caller) -> None:
+    factories.grant(alice.partner, factories.topic("lost").pk)
+    owed = factories.subscription(alice.partner, topics=("lost",))
+    told = f"msg_{'7' * 22}"
+    DeliveryGap.objects.create(
+        subscription=owed,
+        topic="lost",
+        partition=0,
+        from_offset=3,
+        to_offset=10,
+        reason="retention",
+        delivery=told,
+    )
+    attempt_log.write(owed, delivery=told, topic="lost", partition=-1, outcome_class="delivered")
+    attempt_log.write(owed, topic="lost", outcome_class="delivered")
+
+    [line] = json_of(alice.get("/deliveries?state=gap"))["data"]
+
+    assert (line["id"], line["state"], line["partition"], line["offset"]) == (told, "gap", 0, 3)
+    assert (line["gap"]["from"], line["gap"]["to"], line["gap"]["lost"]) == (3, 10, 7)

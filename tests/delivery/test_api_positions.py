@@ -3,12 +3,14 @@
 import pytest
 
 from delivery import lag
-from delivery.models import PartitionPosition
+from delivery.models import DeliveryGap, PartitionPosition
 from kafkahub.kafka.faults import KafkaUnavailable
 from subscriptions import cursor
 from subscriptions.models import LanePosition, Subscription
 from tests import factories
 from tests.api import Caller, json_of, without_request_id
+from tests.conftest import MakeTopic
+from tests.delivery.kafka import produce
 
 pytestmark = pytest.mark.django_db
 
@@ -82,3 +84,43 @@ def test_a_partner_sees_its_own_position_and_a_stranger_nothing(
     assert [one["next_offset"] for one in json_of(mine)["lanes"]] == [100, 20]
     assert foreign.status_code == 404
     assert without_request_id(foreign) == without_request_id(nothing)
+
+
+@pytest.mark.kafka
+def test_a_partner_sees_how_old_its_debt_is_and_what_was_lost(
+    alice: Caller, topic: MakeTopic
+) -> None:
+    name = topic()
+    factories.grant(alice.partner, factories.topic(name).pk)
+    made = factories.subscription(alice.partner, topics=(name,))
+    produce(name, 3)
+    PartitionPosition.objects.create(topic=name, partition=0, next_offset=3)
+    LanePosition.objects.create(
+        subscription=made, topic=name, partition=0, state="behind", next_offset=1
+    )
+    DeliveryGap.objects.create(
+        subscription=made, topic=name, partition=0, from_offset=0, to_offset=1, reason="retention"
+    )
+
+    shown = json_of(alice.get(f"/subscriptions/{made.pk}/position"))
+
+    [gap] = shown["gaps"]
+    assert (gap["from"], gap["to"], gap["lost"], gap["reason"]) == (0, 1, 1, "retention")
+    assert (shown["lag_records"], shown["oldest_undelivered_at"] is not None) == (2, True)
+    assert 0 <= shown["lag_s"] < 600
+    assert shown["headroom_s"] > 0
+
+
+@pytest.mark.kafka
+def test_without_debt_nothing_is_old(alice: Caller, topic: MakeTopic) -> None:
+    name = topic()
+    factories.grant(alice.partner, factories.topic(name).pk)
+    made = factories.subscription(alice.partner, topics=(name,))
+    LanePosition.objects.create(
+        subscription=made, topic=name, partition=0, state="live", next_offset=0
+    )
+
+    shown = json_of(alice.get(f"/subscriptions/{made.pk}/position"))
+
+    assert (shown["lag_records"], shown["lag_s"], shown["oldest_undelivered_at"]) == (0, 0, None)
+    assert shown["gaps"] == []
