@@ -127,10 +127,7 @@ UPDATE pull_position SET committed = %s, committed_at = now()
 
 
 class Held(NamedTuple):
-    """A partition of an instance: next offset to hand out, and what is out of it.
-
-    epoch  Kafka's id of the topic that the position belongs to, ``""`` where nobody knows
-    """
+    """A partition: next offset to hand out, what is out, Kafka's id of its topic where known."""
 
     position: int | None
     records: int
