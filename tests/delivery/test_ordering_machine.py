@@ -479,5 +479,5 @@ def as_claimed(one: Row) -> ParkedRow:
     )
 
 
-Orders.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+Orders.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 test_orders = Orders.TestCase

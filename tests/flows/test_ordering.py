@@ -113,7 +113,6 @@ def seldom(number: int, before: int) -> bool:
     "failpoint",
     [
         "send.after_2xx=kill@60",
-        "send.after_failure=kill@3",
         "checkpoint.before_commit=kill@4",
         "park.claimed=kill@2",
     ],
