@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 from websockets.sync.client import connect
 
 from delivery.models import ParkedDelivery
+from delivery.tasks import make_parked_anew
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
+from subscriptions.actions.topics import update_grant
+from subscriptions.audit import Actor, ActorKind
 from subscriptions.models import Grant, Subscription
 from tests import factories
 from tests.api import Caller
@@ -259,3 +263,75 @@ def _spelled(records: Any) -> bytes:
         one.SerializeToString() + (place if one.offset or one.partition else b"") for one in records
     )
     return b"".join(shown)
+
+
+def test_a_narrowed_grant_lets_nothing_of_before_out(
+    parts: tuple[Hub, Web, Server], tmp_path: Path
+) -> None:
+    hub, web, _ = parts
+    topic = hub._make_topic(partitions=1)
+    side = granted(topic, {}, (1, 2))
+    secret = f"{CANARY}-secret".encode()
+
+    with Endpoint(status(500), ok()) as receiver:
+        made = subscribed(hub, side, topic, receiver.url)
+        hub.engine()
+        wait_until_known(Client(web.url, side.key), topic)
+        heard = tmp_path / "heard"
+        with listening(side, web, topic, heard):
+            produced(hub, topic, b"deutsch:1", order("german-land", 1))
+            wait_for(lambda: secret in heard.read_bytes(), heard.read_text)
+            wait_for(parked_of(made).exists, lambda: "nothing parked")
+
+            grant = Grant.objects.get(partner=side.caller.partner)
+            masks = {"/secret": "drop", "/email": "null", "/items/*/cost": "drop", "/card": "hash"}
+            update_grant(SYSTEM, grant, {"masks": masks})
+            wait_for(lambda: b"grant_changed" in heard.read_bytes(), heard.read_text)
+
+        answer = side.caller.get(f"/parked/{parked_of(made).get().pk}/payload")
+        assert answer.status_code == 409
+        make_parked_anew()
+        row = parked_of(made).get()
+        side.got["parked in the table"] = row.content or b""
+        side.got["payload"] = side.caller.get(f"/parked/{row.pk}/payload").content
+        before = len(receiver.received)
+        produced(hub, topic, b"deutsch:2", order("german-land", 2))
+        assert side.caller.post(f"/deliveries/{row.pk}/resend").status_code == 202
+        came = receiver.wait_for(before + 2)[before:]
+        side.got["webhook"] = b"".join(one.body for one in came)
+    by_rest_alone(side, Client(web.url, side.key), topic)
+
+    never = (CANARY.encode(), b"4111111111")
+    assert {door: one for door, blob in side.got.items() for one in never if one in blob} == {}
+    assert side.lacks({"webhook", "rest"}) == {}
+
+
+SYSTEM = Actor(kind=ActorKind.SYSTEM, id="tests")
+
+
+def parked_of(made: Subscription) -> QuerySet[ParkedDelivery]:
+    return ParkedDelivery.objects.filter(subscription=made)
+
+
+def produced(hub: Hub, topic: str, key: bytes, value: bytes) -> None:
+    hub.producer.produce(topic, value, key).result(timeout=15)
+
+
+def by_rest_alone(side: Side, client: Client, topic: str) -> None:
+    answer = client.get(f"/api/v1/topics/{topic}/records?from=earliest")
+    assert answer.status == 200, answer
+    side.got["rest"] = answer.body
+
+
+@contextlib.contextmanager
+def listening(side: Side, web: Web, topic: str, heard: Path) -> Iterator[None]:
+    """Keep a stream open; what it says is in the file."""
+    command = ["curl", "-sN", "-H", f"Authorization: Bearer {side.key}"]
+    with heard.open("wb") as out:
+        client = subprocess.Popen([*command, f"{web.url}/streams/{topic}"], stdout=out)
+        try:
+            wait_for(lambda: b"heartbeat" in heard.read_bytes(), heard.read_text)
+            yield
+        finally:
+            client.kill()
+            client.wait(DEADLINE_S)
