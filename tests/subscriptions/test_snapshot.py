@@ -316,6 +316,7 @@ def test_the_migration_can_be_undone_and_done_again() -> None:
             "0005_plans_and_usage",
             "0010_oauth_clients",
             "0011_access_tokens",
+            "0021_replays",
         )
         for operation in import_module(f"subscriptions.migrations.{name}").Migration.operations
         if isinstance(operation, RunSQL)
