@@ -7,16 +7,16 @@ for a lane; the dispatcher decides what happens to each of them.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from delivery import inbox
+from delivery import inbox, kinds
 from delivery.batch import Outcomes
-from delivery.batching import BatchLane, KeyBatchLane
+from delivery.batching import BatchLane
 from delivery.floor import Owed
 from delivery.forms import Naming, is_same_right
 from delivery.inbox import Place
 from delivery.lanes import RECREATED, Delivery, Lane, LaneState, Partition
 from delivery.ledger import ParkedRow
 from delivery.losses import RETENTION, Losses
-from delivery.ordering import LANE_KEY, KeyLane, OrderedLane
+from delivery.ordering import OrderedLane
 from delivery.replay_lanes import lane_of
 from delivery.request import LaneForm
 from delivery.serial import SerialLane
@@ -264,15 +264,13 @@ class Board:
     def _reform(self, lane: Lane, form: LaneForm) -> None:
         """Let what is queued go out by the settings of now, to the endpoint of now."""
         before = lane.form.subscription
-        after = form.subscription
-        is_other = (before.ordering, before.batch is None) != (after.ordering, after.batch is None)
-        if is_other and not lane.replay:
+        if kinds.kind_of(before) != kinds.kind_of(form.subscription) and not lane.replay:
             self._retire(lane)
         is_right_new = not is_same_right(lane.form, form)
         if before.endpoint.id != form.subscription.endpoint.id:
             self._turns.withdraw(self.window(before), lane)
         lane.form = form
-        if is_right_new and (lane.queue or lane.is_granted) and lane.state is not LaneState.PAUSED:
+        if is_right_new and (lane.queued or lane.is_granted) and lane.state is not LaneState.PAUSED:
             # What is queued was projected under the grant of before: it is read again.
             self._fall_behind(lane, "grant_changed")
         self.offer(lane)
@@ -311,21 +309,8 @@ class Board:
 
         waiting  order keys with parked rows, which keep none where the lane does not
         """
-        subscription = form.subscription
-        lane: Lane
-        secret, held = self._naming.id_key, {LANE_KEY}.intersection(waiting)
-        match subscription.ordering, subscription.batch is not None:
-            case "key", False:
-                lane = KeyLane(partition, form, ahead, waiting, secret=secret)
-            case "key", True:
-                lane = KeyBatchLane(partition, form, ahead, waiting, secret=secret)
-            case "partition", False:
-                lane = SerialLane(partition, form, ahead, held)
-            case _, True:
-                lane = BatchLane(partition, form, ahead, held)
-            case _:
-                lane = Lane(partition, form, ahead)
-        partition.lanes[subscription.id] = lane
+        lane = kinds.make(partition, form, ahead, waiting, secret=self._naming.id_key)
+        partition.lanes[form.subscription.id] = lane
         if waiting and not (isinstance(lane, OrderedLane) and lane.heads.keys() == set(waiting)):
             self._outcomes.dissolve(lane)
         return lane

@@ -169,7 +169,7 @@ class Bundles:
             lane.put_back_each(items[1:])
             items = items[:1]
         for one in items:
-            made = self._alone(one, lane)
+            made = self._alone(one)
             if made is None:
                 continue
             if lane.is_blocked(one):
@@ -208,7 +208,7 @@ class Bundles:
         is_held = lane.form.subscription.holds and not lane.replay
         for at, one in enumerate(bundle.items):
             one.attempts = bundle.attempts
-            made = self._alone(one, lane)
+            made = self._alone(one)
             if made is None:
                 continue
             alone = replace(sent, delivery=one, made=made)
@@ -219,9 +219,8 @@ class Bundles:
                 self._heads.exhaust(alone, lane, outcome=outcome, status=status)
         return None
 
-    def _alone(self, one: Delivery, lane: BatchLane) -> Body | None:
+    def _alone(self, one: Delivery) -> Body | None:
         """Return the body of a record by itself, as its row keeps it."""
-        one.form = lane.form
         try:
             return request.body(one)
         except request.Unsendable as fault:

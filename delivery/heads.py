@@ -281,7 +281,7 @@ class Heads:
                 self._board.offer(lane)
 
     def _set_aside(self, delivery: Delivery, lane: OrderedLane) -> None:
-        delivery.form = lane.form
+        # In the form it was read in: by its grant's version the row tells whether that still holds.
         delivery.webhook_id = delivery.webhook_id or lane.form.deliveries.of(delivery.offset)
         try:
             made = request.body(delivery)
