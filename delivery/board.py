@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from delivery import inbox, kinds
 from delivery.batch import Outcomes
-from delivery.batching import BatchLane
 from delivery.floor import Owed
 from delivery.forms import Naming, is_same_right
 from delivery.inbox import Place
@@ -21,6 +20,7 @@ from delivery.replay_lanes import lane_of
 from delivery.request import LaneForm
 from delivery.serial import SerialLane
 from delivery.standings import Standings
+from delivery.waits import Waits
 from delivery.window import PROBES_MAX, Paced, Turns, Window
 from kafkahub.failpoints import failpoint
 from subscriptions import identity
@@ -74,15 +74,8 @@ class Board:
         # Ordered, so that the same notes make the same requests in the same order.
         self._behind: dict[Lane, None] = {}
         self._full: dict[Lane, None] = {}
-        self._sleeping: dict[SerialLane, None] = {}
         self._retiring: dict[Lane, None] = {}
-        self.dying: dict[OrderedLane, None] = {}
-        """Lanes where something waits for a dead letter to be durable."""
-        self.held: dict[SerialLane, None] = {}
-        """Lanes that wait for a person."""
-        self._gathering: dict[BatchLane, None] = {}
-        self.parking: dict[OrderedLane, None] = {}
-        """Lanes with records to be parked behind a head."""
+        self.waits = Waits(self.offer, outcomes.now_us)
         self.partitions: dict[Place, Partition] = {}
         self.snapshot = NOTHING
         self.down: frozenset[str] = frozenset()
@@ -299,7 +292,7 @@ class Board:
             self._outcomes.touch(lane)
         if isinstance(lane, SerialLane):
             lane.restore(row.next_offset, row.head_attempts, row.not_before_us)
-            self._sleeping[lane] = None  # until the next look at least
+            self.waits.sleep(lane)  # until the next look at least
         self._heed(lane)
 
     def _made(
@@ -376,7 +369,7 @@ class Board:
         is_held = lane.partition.is_recreated
         is_sending = lane.form.subscription.sending and not is_held
         if isinstance(lane, SerialLane) and lane.is_held and not is_held:
-            self.held[lane] = None
+            self.waits.held[lane] = None
             if lane.state is not LaneState.PAUSED:
                 self._fall_behind(lane, "held", LaneState.PAUSED)
             return
@@ -398,14 +391,7 @@ class Board:
     def _forget(self, lane: Lane) -> None:
         self._behind.pop(lane, None)
         self._full.pop(lane, None)
-        if isinstance(lane, OrderedLane):
-            self.dying.pop(lane, None)
-            self.parking.pop(lane, None)
-        if isinstance(lane, BatchLane):
-            self._gathering.pop(lane, None)
-        if isinstance(lane, SerialLane):
-            self._sleeping.pop(lane, None)
-            self.held.pop(lane, None)
+        self.waits.forget(lane)
 
     def _fall_behind(self, lane: Lane, reason: str, state: LaneState = LaneState.BEHIND) -> None:
         if lane.partition.is_leaving:
@@ -424,10 +410,7 @@ class Board:
         if lane.is_hungry:
             self._turns.offer(self.window(lane.form.subscription), lane)
         if lane.is_ordered and isinstance(lane, OrderedLane):
-            if lane.to_park:
-                self.parking[lane] = None
-            if isinstance(lane, BatchLane) and lane.queue:
-                self._gathering[lane] = None
+            self.waits.note(lane)
 
     # Lanes that keep an order.
 
@@ -443,7 +426,7 @@ class Board:
             return
         if lane.state is not LaneState.PAUSED:
             self._fall_behind(lane, "head")
-        self._sleeping[lane] = None
+        self.waits.sleep(lane)
         self._outcomes.touch(lane)
 
     def read_again(self, lane: OrderedLane) -> None:
@@ -454,30 +437,12 @@ class Board:
     def heed(self, lane: SerialLane) -> None:
         """Pause or resume a lane that has begun or ceased to wait for a person."""
         if not lane.is_held:
-            self.held.pop(lane, None)
+            self.waits.held.pop(lane, None)
         self._heed(lane)
 
     def batch_id(self, ids: Sequence[str]) -> str:
         """Return the id of a batch of these deliveries."""
         return identity.batch(self._naming.id_key, ids)
-
-    def _gather(self, now: float) -> None:
-        """Let bundles go out whose first record has waited long enough; as probes at once."""
-        for lane in list(self._gathering):
-            if not lane.queue:
-                del self._gathering[lane]
-            is_down = lane.form.subscription.endpoint.id in self.down
-            if lane.look(now, at_once=is_down):
-                self.offer(lane)
-
-    def _wake(self, now: float) -> None:
-        """Let heads be tried again that are due."""
-        now_us = self._outcomes.now_us(now)
-        for lane in list(self._sleeping):
-            if lane.not_before_us is None or lane.not_before_us <= now_us:
-                del self._sleeping[lane]
-                lane.wake()
-                self.offer(lane)
 
     # Endpoints that go down and come back.
 
@@ -516,10 +481,7 @@ class Board:
         """Judge full lanes, and ask the backlog reader for those that have room."""
         if self._full or self._is_gated:
             self._judge_full(now)
-        if self._sleeping:
-            self._wake(now)
-        if self._gathering:
-            self._gather(now)
+        self.waits.look(now, self.down)
         if self._retiring:
             self._succeed()
         if self._behind:

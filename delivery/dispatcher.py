@@ -241,7 +241,7 @@ class Dispatcher:
         self._turns.wake_due(now)
         self._board.told(self._cursors.standings)
         self._board.pace(now)
-        if self._board.parking:
+        if self._board.waits.parking:
             self._heads.park(self._limits.checkpoint_outcomes - self._unflushed())
         self._note_landed()
         if self._is_commit_due(now):

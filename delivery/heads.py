@@ -266,18 +266,18 @@ class Heads:
 
     def _die(self, delivery: Delivery, lane: OrderedLane) -> None:
         if lane.die(delivery, self._outcomes.next_number):
-            self._board.dying[lane] = None
+            self._board.waits.dying[lane] = None
 
     # Records behind a head.
 
     def park(self, room: int) -> None:
         """Park up to ``room`` records that wait behind a head of their key."""
-        for lane in list(self._board.parking):
+        for lane in list(self._board.waits.parking):
             while lane.to_park and room > 0:
                 self._set_aside(lane.to_park.popleft(), lane)
                 room -= 1
             if not lane.to_park:
-                del self._board.parking[lane]
+                del self._board.waits.parking[lane]
                 self._board.offer(lane)
 
     def _set_aside(self, delivery: Delivery, lane: OrderedLane) -> None:
@@ -298,9 +298,9 @@ class Heads:
 
     def committed(self, note: inbox.Committed) -> None:
         """Let records go out again whose orders have no row left, or whose head is dead now."""
-        for lane in list(self._board.dying):
+        for lane in list(self._board.waits.dying):
             if not lane.committed(note.number):
-                del self._board.dying[lane]
+                del self._board.waits.dying[lane]
             self._board.offer(lane)
         for order in note.emptied:
             self._unblock(order, note.number)
@@ -322,7 +322,7 @@ class Heads:
         """Return the orders of lanes that wait for a person; ``durable``: batches written."""
         return frozenset(
             Order(lane.form.subscription.id, lane.partition.topic, lane.partition.number, LANE_KEY)
-            for lane in self._board.held
+            for lane in self._board.waits.held
             if lane.heads.get(LANE_KEY, durable + 1) <= durable
         )
 
