@@ -16,6 +16,7 @@ from delivery.database import Conn
 from delivery.halts import Halts
 from delivery.inbox import (
     Assigned,
+    Ends,
     Fed,
     Found,
     Hit,
@@ -47,6 +48,8 @@ REVOKE_S = 2.0
 """What is in flight may land for so long when a partition goes to another engine."""
 RETRY_S = 0.5
 ADVISORY_S = 5.0
+ENDS_S = 5.0
+"""Between two looks at where logs end, for metrics."""
 
 T = TypeVar("T")
 
@@ -114,6 +117,7 @@ class Consumer:
         self._fed: dict[Place, int] = {}
         self._commits: dict[Place, int] = {}
         self._committed_at = 0.0
+        self._told_ends_at = 0.0
         self._closed_since: float | None = None
         self._conn: Conn | None = None
         self._kafka: GroupConsumer
@@ -229,6 +233,10 @@ class Consumer:
 
     def _advise(self) -> None:
         now = time.monotonic()
+        if now - self._told_ends_at >= ENDS_S:
+            self._told_ends_at = now
+            ends = {place: self._kafka.known_end(*place) for place in self._kafka.assignment()}
+            self._post(Ends({place: end for place, end in ends.items() if end is not None}))
         if self._commits and now - self._committed_at >= ADVISORY_S:
             self._committed_at = now
             commits, self._commits = self._commits, {}

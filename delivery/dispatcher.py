@@ -21,6 +21,7 @@ from delivery.bundles import PARTIAL_BYTES, Bundles
 from delivery.forms import is_same_right
 from delivery.heads import Heads
 from delivery.inbox import Place
+from delivery.lags import Lags
 from delivery.lanes import Delivery
 from delivery.ordering import OrderedLane
 from delivery.outcome import OutcomeClass, classify, name_of
@@ -119,6 +120,7 @@ class Dispatcher:
         self._leaving: list[Leaving] = []
         self._drain: inbox.Drain | None = None
         self._in_flight = 0
+        self._lags = Lags()
         self._reported_at = 0.0
         self.held: frozenset[Order] = frozenset()
         """Orders of lanes that wait for a person; swapped as a whole, for other threads."""
@@ -492,6 +494,14 @@ class Dispatcher:
                 self._board.fed(note, now)
             case inbox.BacklogFed():
                 self._board.backlog_fed(note)
+            case inbox.Ends():
+                self._lags.show(
+                    self._board.partitions.values(),
+                    note.ends,
+                    kept_ms=self._cursors.standings.kept_ms,
+                    now=now,
+                    unix_ms=int(clock.now().timestamp() * 1000),
+                )
             case inbox.Overtaken():
                 self._board.overtaken(note)
             case inbox.Recreated():

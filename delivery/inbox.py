@@ -1,7 +1,7 @@
 """What other threads tell the dispatcher: values, handed over and never touched again (pure)."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -104,6 +104,13 @@ class BacklogFed:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """Where the logs of our partitions end, as the client was told last."""
+
+    ends: Mapping[Place, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Overtaken:
     """Retention has overtaken the shared reader: it goes on at ``next_offset``."""
 
@@ -186,6 +193,7 @@ Note = (
     | Lost
     | Fed
     | BacklogFed
+    | Ends
     | Overtaken
     | Recreated
     | SnapshotChanged

@@ -23,6 +23,32 @@ fenced_writes = counter(
 )
 leases_lost = counter("lease_lost_total", "Claims of parked rows that another engine took.")
 rebalances = counter("rebalances_total", "Partitions claimed.")
+lanes = gauge("lanes", "Lanes of this engine.", ("state",))
+partition_lag = gauge(
+    "partition_lag", "Records between a partition's floor and its end.", ("topic", "partition")
+)
+floor_age = gauge(
+    "floor_age_seconds",
+    "How long the floor that stands longest has stood with records above it.",
+    across="max",
+)
+lane_lag = gauge(
+    "lane_lag_records",
+    "Offsets between where lanes stand and the end.",
+    ("partner", "subscription"),
+)
+oldest_undelivered = gauge(
+    "oldest_undelivered_seconds",
+    "Age of the oldest record known to be owed.",
+    ("partner", "subscription"),
+    across="max",
+)
+headroom = gauge(
+    "retention_headroom_seconds",
+    "Time until retention may overtake the oldest record known to be owed.",
+    ("partner", "subscription"),
+    across="min",
+)
 gaps = counter("gaps_total", "Gaps announced.", ("reason",))
 gap_records = counter("gap_records_total", "Offsets that will never be delivered.", ("reason",))
 kafka_troubles = counter(

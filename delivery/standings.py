@@ -35,6 +35,7 @@ class Standings:
     behind  next offset of the lanes that are not live, by subscription and place
     epochs  tag of each topic's id
     untold  webhook-ids of what tells of a gap and has not arrived yet
+    kept_ms how long topics keep their records; those that keep them for ever are not in it
     read_at monotonic time before they were read
     """
 
@@ -42,6 +43,7 @@ class Standings:
     behind: Mapping[str, Mapping[Place, int]] = field(default_factory=dict)
     epochs: Mapping[str, bytes] = field(default_factory=dict)
     untold: frozenset[str] = frozenset()
+    kept_ms: Mapping[str, int] = field(default_factory=dict)
     read_at: float = 0.0
 
     def of(self, subscription: LiveSubscription) -> tuple[TopicPosition, ...]:
@@ -183,7 +185,8 @@ class StandingsKeeper:
         for subscription, topic, partition, next_offset in conn.execute(BEHIND).fetchall():
             behind.setdefault(subscription, {})[topic, partition] = next_offset
         epochs = {topic: self._epoch(topic) for topic in floors}
-        return Standings(floors, behind, epochs, gaps.untold_ids(conn), read_at)
+        kept_ms = {topic: ms for topic in floors if (ms := self._topics.kept_ms(topic)) is not None}
+        return Standings(floors, behind, epochs, gaps.untold_ids(conn), kept_ms, read_at)
 
     def _epoch(self, topic: str) -> bytes:
         """Return the tag of a topic's id; ``NO_EPOCH`` where the broker gives none now."""

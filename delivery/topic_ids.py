@@ -5,6 +5,7 @@ import time
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi, UnknownTopic
 
+RETENTION = "retention.ms"
 KEPT_S = 30.0
 """How long an id is believed; a topic recreated meanwhile is mostly found by its offsets."""
 
@@ -18,6 +19,7 @@ class TopicIds:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._told: dict[str, tuple[str, float]] = {}
+        self._kept_ms: dict[str, int] = {}
 
     def ask(self, topic: str) -> str:
         """Return the id of now. Raises KafkaUnavailable and UnknownTopic."""
@@ -37,8 +39,15 @@ class TopicIds:
         told = self._told.get(topic)
         if told is None or time.monotonic() - told[1] >= KEPT_S:
             try:
-                return self.ask(topic)
+                found = self.ask(topic)
+                if found:  # else it has no admin API, which would tell its settings
+                    self._kept_ms[topic] = int(self._admin.configs(topic).get(RETENTION, "-1"))
             except (KafkaUnavailable, UnknownTopic):
                 # Not asked again at once: a topic that is gone is gone for more than a moment.
                 self._told[topic] = (self.known(topic), time.monotonic())
         return self.known(topic)
+
+    def kept_ms(self, topic: str) -> int | None:
+        """Return how long the topic keeps records; None for ever, or where it was not told."""
+        kept_ms = self._kept_ms.get(topic, -1)
+        return kept_ms if kept_ms >= 0 else None

@@ -102,6 +102,10 @@ class GroupConsumer:
         """
         return self._intake.watermarks((topic, partition), deadline_s)
 
+    def known_end(self, topic: str, partition: int) -> int | None:
+        """Return the end of a partition as the client was told last, without asking; else None."""
+        return self._intake.known_end((topic, partition))
+
     def pause(self, parts: Iterable[Part]) -> None:
         """Return nothing of these partitions until ``resume``; those not ours are passed over."""
         self._intake.pause(parts)

@@ -176,6 +176,11 @@ class Intake:
             raise KafkaUnavailable(f"The ends of {part[0]}[{part[1]}] were not told in time.")
         return answer
 
+    def known_end(self, part: Part) -> int | None:
+        """Return the end of a partition as its last answer had it, without asking; else None."""
+        answer = self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True)
+        return answer[1] if answer is not None and answer[1] >= 0 else None
+
     @contextmanager
     def breaking(self, reason: str) -> Iterator[None]:
         """Let nothing be read any more when the block fails."""

@@ -12,6 +12,7 @@ from delivery.consumer import Consumer, Gate
 from delivery.database import Conn, connect
 from delivery.inbox import (
     Assigned,
+    Ends,
     Fed,
     Found,
     Lost,
@@ -437,3 +438,13 @@ def test_stopping_does_not_wait_for_a_database_that_stays_away(
     running.stop()
 
     assert not running.thread.is_alive()
+
+
+def test_where_logs_end_is_told_without_asking(topic: MakeTopic, started: list[Running]) -> None:
+    name = topic()
+    produce(name, 4)
+    running = run(started, name, snapshot(name, A))
+    running.assigned()
+    produce(name, 2, start=4)  # what is fetched brings the end along
+
+    running.notes.wait_for(lambda: Ends({(name, 0): 6}) in running.notes.all)
