@@ -28,6 +28,8 @@ from subscriptions.models import (
     OAuthClient,
     Partner,
     Plan,
+    Replay,
+    ReplayProgress,
     Role,
     StreamTicket,
     Subscription,
@@ -128,6 +130,15 @@ def attempt(row: ParkedDelivery, *, at: datetime | None = None, **members: Any) 
     connection.ensure_connection()
     with connection.connection.cursor() as cursor:
         ledger.copy_attempts(cursor, [values])
+
+
+def replay(of: Subscription) -> Replay:
+    """Return a replay of all of a subscription, still being counted."""
+    made = Replay.objects.create(
+        partner=of.partner, subscription=of, kind="kafka", source={"kafka": {"from": "earliest"}}
+    )
+    ReplayProgress.objects.create(replay=made)
+    return made
 
 
 def connect() -> closing[Conn]:

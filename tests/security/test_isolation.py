@@ -65,6 +65,7 @@ def targets(alice: Caller) -> Targets:
         "event_type": "alices-topic",
         "delivery": parked.id,
         "parked": parked.id,
+        "replay": factories.replay(made).pk,
         "ticket": factories.ticket(alice)[0].id,
         "notice": factories.notice(alice.partner).id,
         "stream": factories.open_stream(alice).id,
