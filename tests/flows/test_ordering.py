@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from delivery.actions import discard, send_again
 from delivery.models import ParkedDelivery
+from subscriptions.audit import Actor, Verb
 from subscriptions.models import LanePosition, Subscription
 from tests.fakes.endpoint import Connection, Endpoint, status
 from tests.flows.conftest import Hub, wait_for
@@ -168,6 +170,29 @@ def test_a_poisoned_record_holds_its_partition_and_is_tried_by_its_schedule(hub:
 
     assert poisoned.violations(partition_of) == []
     assert not ParkedDelivery.objects.filter(subscription=by_partition).exists()
+
+
+def test_a_held_partition_goes_on_once_a_person_has_decided(hub: Hub) -> None:
+    topic = hub.topic()
+    stubborn = Judge(lambda number, before: number == 1 or (number == 3 and before == 0))
+    with Endpoint(stubborn) as receiver:
+        endpoint, _ = hub.endpoint(receiver.url)
+        hub.subscribe(
+            topic, endpoint, ordering="partition", retry_schedule_s=[], on_exhausted="hold"
+        )
+        hub.engine()
+        hub.produce(topic, [json.dumps({"id": number}).encode() for number in range(5)])
+        held = ParkedDelivery.objects.filter(state="held")
+        lane = LanePosition.objects.filter(state="paused", reason="held")
+        wait_for(lambda: held.exists() and lane.exists(), rows)
+
+        discard(Actor("key", "key_1"), held.get(), "not wanted")
+        wait_for(lambda: held.filter(offset=3).exists() and lane.exists(), rows)
+        send_again(Actor("key", "key_1"), held.get(), None, verb=Verb.PARKED_REDRIVEN)
+        wait_for(lambda: stubborn.taken() == {0, 2, 3, 4}, rows)
+        wait_for(lambda: LanePosition.objects.get().state == "live", LanePosition.objects.values)
+
+    assert [number for number, _ in stubborn.seen] == [0, 1, 2, 3, 3, 4]
 
 
 def rows() -> object:
