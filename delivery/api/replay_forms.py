@@ -88,9 +88,12 @@ class DryRunOut(serializers.Serializer[Any]):
 
 
 class ProgressOut(serializers.Serializer[Any]):
-    """How far it is, at most 2 s old; ``scanned`` counts offsets, the others records."""
+    """How far it is, at most 2 s old; ``scanned`` counts offsets, the others records.
 
-    scanned = IntegerField()
+    Offsets count what a grant hides, so under one that hides records it is null.
+    """
+
+    scanned = IntegerField(allow_null=True)
     matched = IntegerField()
     sent = IntegerField()
     delivered = IntegerField()

@@ -244,8 +244,11 @@ class CancelReplay(_Moved):
 
 
 def _shown(view: PartnerView, row: Replay) -> Mapping[str, Any]:
-    context = {"telling": ownership.telling_of(view.partner)}
-    return ReplayOut(replay_view.shown(row), context=context).data
+    telling = ownership.telling_of(view.partner)
+    data: dict[str, Any] = ReplayOut(replay_view.shown(row), context={"telling": telling}).data
+    if not telling.placed.issuperset(row.subscription.topics):
+        data["progress"]["scanned"] = None
+    return data
 
 
 def _source_json(source: Values) -> dict[str, object]:

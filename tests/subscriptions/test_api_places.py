@@ -189,3 +189,13 @@ def test_a_topic_says_that_it_is_filtered_or_masked_and_shows_its_example_so(
 
     assert (topic["is_filtered"], topic["is_masked"]) == (True, True)
     assert topic["example"] == {"card": "****1111"}
+
+
+def test_a_replay_does_not_count_what_is_hidden(alice: Caller) -> None:
+    row = factories.replay(factories.subscription(alice.partner))
+
+    before = json_of(alice.get(f"/replays/{row.pk}"))["progress"]["scanned"]
+    narrowed(alice, **FILTERED)
+    after = json_of(alice.get(f"/replays/{row.pk}"))["progress"]["scanned"]
+
+    assert (before, after) == (0, None)
