@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import F
 
 from delivery import seeking
+from delivery.models import DeliveryGap
 from kafkahub import clock
 from kafkahub.errors import Conflict, Fault, Invalid, LimitReached
 from kafkahub.kafka.admin import Admin
@@ -29,6 +30,8 @@ State = Replay.State
 PER_SUBSCRIPTION, PER_PARTNER = 2, 5
 """Replays that may be open at once."""
 SYSTEM = Actor(ActorKind.SYSTEM, "delivery.keep_replays")
+KEPT, GAPS_KEPT = timedelta(days=30), timedelta(days=90)
+"""How long replays are kept after their end, and gaps after they were found."""
 TOLD_FOR = timedelta(hours=1)
 """How long the end of a replay is news."""
 FIGURES = ("sent", "delivered", "failed", "parked")
@@ -206,6 +209,20 @@ def tell_ended() -> int:
         with transaction.atomic():
             told += notices.write(kind, replay.partner_id, members, episode=replay.pk) is not None
     return told
+
+
+def expire(limit: int) -> int:
+    """Delete up to ``limit`` replays and gaps that are over for long; return how many went."""
+    now, gone = clock.now(), 0
+    for old in (
+        Replay.objects.filter(ended_at__lt=now - KEPT),
+        DeliveryGap.objects.filter(found_at__lt=now - GAPS_KEPT, announced_at__isnull=False),
+    ):
+        slice_ids = list(old.order_by("pk").values_list("pk", flat=True)[:limit])
+        gone += len(slice_ids)
+        if slice_ids:
+            old.model._default_manager.filter(pk__in=slice_ids).delete()
+    return gone
 
 
 def subject(replay: Replay) -> Subject:

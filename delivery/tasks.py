@@ -181,6 +181,7 @@ def keep_replays() -> None:
             replays.end_empty()
             replays.cancel_unstarted()
             replays.tell_ended()
+            replays.expire(ROWS_PER_SLICE)
 
 
 def _keep_partitions(kept_days: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from delivery import parking, positions, redriving, replay_view, replaying, replays, tasks
 from delivery.attempts import AttemptRow
 from delivery.ledger import NewlyParked
-from delivery.models import ParkedDelivery
+from delivery.models import DeliveryGap, ParkedDelivery
 from delivery.positions import LaneRow
 from delivery.replaying import Done
 from delivery.replays import Spans, Wish
@@ -120,6 +120,31 @@ def test_one_with_nothing_to_send_ends_and_its_partner_is_told_once(
 
     assert Replay.objects.get().state == "done"
     assert Notice.objects.get().data["replay"] == replay.pk
+
+
+@pytest.mark.django_db
+def test_replays_go_a_month_after_their_end_and_gaps_after_three(
+    subscription: Subscription,
+) -> None:
+    old, fresh = made(subscription, State.DONE), made(subscription, State.DONE)
+    now = clock.now()
+    Replay.objects.filter(pk=old.pk).update(ended_at=now - timedelta(days=31))
+    Replay.objects.filter(pk=fresh.pk).update(ended_at=now - timedelta(days=29))
+    for number, days in enumerate((91, 89)):
+        DeliveryGap.objects.create(
+            subscription=subscription,
+            topic="orders",
+            partition=0,
+            from_offset=number,
+            reason="retention",
+            found_at=now - timedelta(days=days),
+            announced_at=now,
+        )
+
+    assert replays.expire(10) == 2
+
+    assert [one.pk for one in Replay.objects.all()] == [fresh.pk]
+    assert [one.from_offset for one in DeliveryGap.objects.all()] == [1]
 
 
 # What a checkpoint writes.
