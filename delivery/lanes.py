@@ -416,7 +416,8 @@ class Lane:
     @property
     def is_serial(self) -> bool:
         """Whether its records go out one after the other, and a gap before what follows it."""
-        return self.form.subscription.ordering == "partition"
+        live = self.form.subscription
+        return live.ordering == "partition" or (live.ordering == "key" and live.batch is not None)
 
     @property
     def is_read_out(self) -> bool:

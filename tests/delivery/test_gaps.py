@@ -20,6 +20,7 @@ from delivery.positions import Floor, LaneRow
 from kafkahub.errors import Conflict
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.grant_rules import KeyRule, Rules
+from subscriptions.live import BatchLimits
 from subscriptions.models import AuditEvent, LanePosition, Notice, Subscription, Topic
 from subscriptions.projection import Projection, TopicForm
 from tests import factories
@@ -29,6 +30,7 @@ from tests.delivery.rig import PLACE, Rig, offsets, row
 
 A = makers.subscription("sub_a")
 SERIAL = replace(makers.subscription("sub_s"), ordering="partition")
+BATCH = BatchLimits(max_records=10, max_wait_ms=100, max_bytes=1_024, partial=False)
 SYSTEM = Actor(ActorKind.SYSTEM, "test")
 
 
@@ -161,6 +163,24 @@ def test_a_serial_lane_waits_on_after_a_crash() -> None:
     hub.see(untold=frozenset())
 
     assert (waiting, offsets(hub.take())) == ([], [0])
+
+
+@pytest.mark.parametrize(
+    ("ordering", "batch", "is_serial"),
+    [
+        ("none", None, False),
+        ("none", BATCH, False),
+        ("key", None, False),
+        ("key", BATCH, True),
+        ("partition", None, True),
+    ],
+)
+def test_only_lanes_that_send_one_after_the_other_wait_for_a_gap(
+    ordering: str, batch: BatchLimits | None, *, is_serial: bool
+) -> None:
+    lane = makers.lane(live=replace(A, ordering=ordering, batch=batch))
+
+    assert lane.is_serial is is_serial
 
 
 def test_a_lane_lost_before_the_checkpoint_announces_nothing() -> None:
