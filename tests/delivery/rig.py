@@ -1,6 +1,6 @@
 """A dispatcher without threads: the test is reader, receiver, backlog, database and clock."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -48,6 +48,7 @@ class Rig:
         room: Room = SMALL,
         checkpoint_outcomes: int = NEVER,
         owner: UUID = OWNER,
+        now_us: Callable[[float], int] = lambda now: int(now * 1e6),
     ) -> None:
         self.now = 1_000.0
         self.asks: list[inbox.Ask] = []
@@ -57,7 +58,7 @@ class Rig:
         self.lives = {live.id: live for live in lives}
         self.replays: dict[str, LiveReplay] = {}
         self.turns = Turns()
-        outcomes = Outcomes(owner, lambda now: int(now * 1e6))
+        outcomes = Outcomes(owner, now_us)
         self.board = Board(
             makers.NAMING,
             room,

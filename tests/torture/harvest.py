@@ -13,6 +13,8 @@ from tests.torture.run import Run
 from tests.torture.tenants import PARTITIONS, Made
 
 READ_S = 60.0
+KEPT_DAYS = 30
+"""How long a dead letter is kept by default: its end tells when it died."""
 NS = 1e9
 
 OWED = """
@@ -20,7 +22,11 @@ SELECT (SELECT count(*) FROM lane_position WHERE state = 'behind'),
        (SELECT count(*) FROM parked_delivery
          WHERE state IN ('scheduled', 'sending') AND next_attempt_at <= now())
 """
-PARKED = """SELECT subscription_id, topic, partition, "offset", state FROM parked_delivery"""
+PARKED = """
+SELECT subscription_id, topic, partition, "offset", state,
+       extract(epoch FROM expires_at - make_interval(days => %s) - clock_timestamp())::float8
+  FROM parked_delivery
+"""
 
 
 def is_settled(run: Run, ends: dict[tuple[str, int], int]) -> bool:
@@ -133,10 +139,16 @@ def _arrival(line: str) -> Arrival:
 
 def _parked(run: Run, names: dict[str, str]) -> list[Parked]:
     with closing(run.connect()) as conn:
-        rows = conn.execute(PARKED).fetchall()
+        now = time.monotonic()
+        rows = conn.execute(PARKED, [KEPT_DAYS]).fetchall()
     return [
-        Parked(names[str(one)], (str(topic), int(str(part)), int(str(offset))), str(state))
-        for one, topic, part, offset, state in rows
+        Parked(
+            names[str(one)],
+            (str(topic), int(str(part)), int(str(offset))),
+            str(state),
+            None if ago is None else now + float(str(ago)),
+        )
+        for one, topic, part, offset, state, ago in rows
     ]
 
 

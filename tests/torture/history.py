@@ -51,11 +51,15 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """One row of ``parked_delivery`` at the end."""
+    """One row of ``parked_delivery`` at the end.
+
+    died_at  when it became a dead letter, on the clock of the arrivals; None for another state
+    """
 
     subscription: str
     place: Place
     state: str
+    died_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,10 @@ def test_a_copy_with_no_fault_to_blame_fails() -> None:
 
 
 def test_a_copy_in_the_time_of_a_fault_that_may_cost_none_fails() -> None:
-    deploy = Fault("F10", at=14, healed=16, until=16, doubles=0)
+    deploy = Fault("F10", at=9, healed=16, until=16, doubles=0)
     crash = Fault("F01", at=20, healed=20, until=30, doubles=100)
 
-    found = verdict([*in_turn(), arrival(0, 15)], faults=[deploy, crash])
+    found = verdict([*in_turn(), arrival(0, 25)], faults=[deploy, crash])
 
     assert found.overdrawn == ["F10: 1 copies, 0 allowed"]
     assert not found.is_pass
@@ -161,6 +161,22 @@ def test_what_waited_for_a_dead_letters_last_attempt_is_in_order() -> None:
 
     assert verdict(in_order, ordering="key", parked=[row]).is_pass
     assert verdict(too_soon, ordering="key", parked=[row]).order_violations == 1
+
+
+def test_a_dead_letter_that_a_late_engine_tries_again_holds_nothing_up() -> None:
+    row = Parked("hook", (TOPIC, 0, 0), "dead", died_at=10.5)
+    arrivals = [arrival(0, 10, status=500), arrival(1, 11), arrival(0, 12, status=500)]
+
+    assert verdict([*arrivals, arrival(2, 13)], ordering="key", parked=[row]).is_pass
+    early = replace(row, died_at=11.5)
+    assert verdict([*arrivals, arrival(2, 13)], ordering="key", parked=[early]).order_violations
+
+
+def test_a_copy_is_charged_to_the_time_of_the_delivery_that_was_forgotten() -> None:
+    crash = Fault("F01", at=11, healed=12, until=14, doubles=1)
+    deploy = Fault("F10", at=70, healed=80, until=80, doubles=0)
+
+    assert not verdict([*in_turn(), arrival(0, 75)], faults=[crash, deploy]).overdrawn
 
 
 def test_an_id_that_changes_between_two_attempts_is_found() -> None:
