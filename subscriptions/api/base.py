@@ -63,8 +63,9 @@ class PublicView(ApiView):
     """A route that anybody may read."""
 
     def enter(self, operation: Operation) -> None:  # noqa: ARG002 - as in HubView
-        """Let everybody in, each address at its pace."""
-        self._charge_address()
+        """Let everybody in, each address at its pace; a page of ours asks for its member."""
+        if MEMBER not in self.django_request.META:
+            self._charge_address()
 
 
 class PartnerView(ApiView):

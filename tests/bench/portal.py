@@ -101,7 +101,7 @@ def main() -> None:
     user = User.objects.create_user(f"{ids.new('b')}@bench.example")
     Member.objects.create(partner=partner, user=user, role=Role.OWNER)
     hook, sub = fill(partner)
-    client = Client()
+    client = Client(HTTP_HOST="127.0.0.1")
     client.force_login(user)
     one = f"msg_{ATTEMPTS // 2:022}"
     more = (f"endpoints/{hook}", f"subscriptions/{sub}", f"deliveries/{one}")
