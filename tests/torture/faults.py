@@ -250,7 +250,9 @@ def endpoint_down(run: Run, tenant: str, mode: str, seconds: float) -> Track:
     healed = time.monotonic()
     yield from pause(5.0)
     limit_s, until = 5.0, time.monotonic()
-    run.note(Fault("E21", at, healed, until, 0, limit_s, (tenant,), {"mode": mode}))
+    # A sink that breaks all connections off loses the answers that were on their way.
+    doubles = run.size.window if mode == "refuse" else 0
+    run.note(Fault("E21", at, healed, until, doubles, limit_s, (tenant,), {"mode": mode}))
 
 
 def _drained(run: Run, worker: Running) -> Steps[tuple[int, list[int]]]:
