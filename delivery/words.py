@@ -30,6 +30,7 @@ SENTENCES: Mapping[str, str] = {
     "gone": "You asked us to stop (410), so we did.",
     "http_4xx": "It answered {status}: it refuses the request.",
     "http_5xx": "It answered {status}: something failed on its side.",
+    "item_rejected": "It took the batch, and named this record as one that it did not take.",
     "local_resources": "Our side was out of sockets or memory; it is tried again by itself.",
     "proxy_failed": "Our way out failed; it is tried again by itself.",
     "rate_limited": "It answered 429: it asks for fewer requests.",

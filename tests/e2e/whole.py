@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connections
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.conftest import ARGUMENTS, CHROMIUM, settle
+from tests.e2e.conftest import ARGUMENTS, CHROMIUM
 from tests.e2e.receiver import Receiver, receiving
 from tests.e2e.watched import Watched
 from tests.flows import conftest as flows
@@ -35,5 +36,5 @@ def watched(web: Web, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield Watched(chromium.new_page(), web.url)
-        settle(chromium)
         chromium.close()
+        connections.close_all()  # made while Playwright's event loop ran

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
 ]
 
-STREAMS = 500
+STREAMS = 250
 WITHIN_A_SECOND = STREAMS
 
 

@@ -49,11 +49,12 @@ def web(
     known = config.load()
     database = urlsplit(known.database_url.get_secret_value())
     redis = urlsplit(known.redis_url.get_secret_value())
+    login = f"{redis.username or ''}:{redis.password}@" if redis.password else ""
     user = f"{database.username}:{database.password}@" if database.password else ""
     settings = {
         "database_url": f"postgresql://{user or f'{database.username}@'}127.0.0.1:"
         f"{lines.postgresql.port}/{connection.settings_dict['NAME']}",
-        "redis_url": f"redis://127.0.0.1:{lines.redis.port}{redis.path}",
+        "redis_url": f"redis://{login}127.0.0.1:{lines.redis.port}{redis.path}",
         "kafka_bootstrap": f"127.0.0.1:{lines.kafka.port}",
         "stream_heartbeat": "5",
         "stream_drain": "1",

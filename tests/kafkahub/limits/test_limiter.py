@@ -149,13 +149,13 @@ def test_another_plan_holds_with_the_next_request(limiter: Limiter) -> None:
     assert dict(limiter.headers(wider, ONE_REQUEST))["RateLimit-Policy"] == '"requests";q=5000;w=5'
 
 
-def test_a_million_keys_take_no_more_memory_than_the_ones_kept(clock: Clock) -> None:
+def test_a_flood_of_keys_takes_no_more_memory_than_the_ones_kept(clock: Clock) -> None:
     limiter = Limiter(NOWHERE, processes=1, kept=5_000, monotonic_s=clock)
     for number in range(20_000):
         limiter.admit(Principal(f"key_{number}", f"ptn_{number}"), HERE, ONE_REQUEST)
     before = resident_bytes()
 
-    for number in range(20_000, 1_000_000):
+    for number in range(20_000, 250_000):
         limiter.admit(Principal(f"key_{number}", f"ptn_{number}"), HERE, ONE_REQUEST)
 
     assert len(limiter._tallies) <= 5_000
