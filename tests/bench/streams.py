@@ -32,6 +32,8 @@ PARTITIONS = 4
 OPENS_PER_SECOND = 1_000
 RETURNS_PER_SECOND = 5_000
 """All within the second."""
+STALLED = 20
+"""Listeners that read nothing beside the smaller load."""
 WARM_UP = 200
 """Records before anything is counted."""
 REST_EVERY_S = 0.2
@@ -226,6 +228,24 @@ def crowd(web: Web, listeners: Listeners, source: Source, streams: int) -> Repor
     }
 
 
+def beside_stalled(
+    web: Web, listeners: Listeners, source: Source, program: Path, seconds: int
+) -> Report:
+    """Return what listeners notice of others that read nothing: p99 before and beside."""
+    before = load(web, listeners, source, seconds)
+    with Listeners(program, web.port, *source.request) as others:
+        others.open(STALLED, STALLED)
+        others.wait_live(STALLED)
+        others.stall(STALLED)
+        beside = load(web, listeners, source, seconds)
+    return {
+        "before_p99_ms": before.p99_ms,
+        "beside_p99_ms": beside.p99_ms,
+        "ratio": beside.p99_ms / before.p99_ms,
+        "lost": before.lost + beside.lost,
+    }
+
+
 def measure(program: Path, source: Source, streams: int, arguments: argparse.Namespace) -> Report:
     """Return everything about one number of listeners."""
     with web_process() as web, Listeners(program, web.port, *source.request) as listeners:
@@ -245,6 +265,8 @@ def measure(program: Path, source: Source, streams: int, arguments: argparse.Nam
             "kb_per_stream_loaded": (web.memory_kb() - empty_kb) / (streams - 1),
             "open_ms": opened["live_after_ms"],
         }
+        if streams == min(arguments.streams):
+            found["stalled"] = beside_stalled(web, listeners, source, program, arguments.seconds)
         found["crowd"] = crowd(web, listeners, source, streams)
     print(streams, json.dumps(found), flush=True)
     return found
@@ -273,6 +295,7 @@ def main() -> None:
                 "p99_ms_1000": few["p99_ms"],
                 "p99_ms_5000": many["p99_ms"],
                 "kb_per_stream": round(many["kb_per_stream"], 1),
+                "stalled_p99_ratio": round(few["stalled"]["ratio"], 2),
                 "gaps": sum(one["lost"] + one["crowd"]["lost"] for one in (few, many)),
             }
         )
