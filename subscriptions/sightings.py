@@ -16,6 +16,7 @@ import structlog
 from django.db import DatabaseError, connection
 
 from kafkahub import clock
+from subscriptions.flushing import Flusher
 
 FLUSH_S = 30.0
 MINUTE_S = 60
@@ -28,7 +29,6 @@ SHORT_S = 10.0
 PREFIX_BITS = {4: 16, 6: 32}
 NOT_FOUND = 404
 CLIENT_ERRORS = range(400, 500)
-STOP_S = 10.0
 
 ADD = """
 INSERT INTO subscriptions_sighting AS kept
@@ -131,8 +131,7 @@ class Sightings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: dict[Key, Seen] = {}
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._flusher = Flusher("sightings", FLUSH_S, self.flush)
 
     def answered(self, who: Known, answered: Answered) -> None:
         """Count a request of a known credential; memory only."""
@@ -159,13 +158,10 @@ class Sightings:
                     seen.failures += 1
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="sightings", daemon=True)
-        self._thread.start()
+        self._flusher.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
+        self._flusher.stop()
 
     def flush(self) -> None:
         """Write what was counted since the last time."""
@@ -184,19 +180,6 @@ class Sightings:
         if found is None and len(self._seen) < MAX_SUBJECTS:
             found = self._seen[key] = Seen()
         return found
-
-    def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_S):
-            self._flush_here()
-        self._flush_here()
-
-    def _flush_here(self) -> None:
-        try:
-            self.flush()
-        except Exception:  # outermost loop of the thread: counting must go on
-            log.exception("sightings.flush_failed")
-        finally:
-            connection.close()  # idle between writes, it would hold a process of the server
 
 
 @functools.lru_cache(maxsize=10_000)

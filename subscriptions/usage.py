@@ -13,6 +13,7 @@ from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import TruncDay
 
 from kafkahub import clock
+from subscriptions.flushing import Flusher
 from subscriptions.models import UsageHour
 
 KEPT = timedelta(days=90)
@@ -21,7 +22,6 @@ FLUSH_S = 30.0
 MAX_KEYS = 50_000
 """Counters kept while PostgreSQL is away; beyond, the hour is counted without its topic."""
 HOUR_S = 3_600
-STOP_S = 10.0
 
 log = structlog.get_logger()
 
@@ -90,8 +90,7 @@ class Usage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[Key, Used] = {}
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._flusher = Flusher("usage", FLUSH_S, self.flush)
 
     def note(self, partner: str, door: str, used: Used, topic: str = "") -> None:
         """Count what was used just now; memory only.
@@ -112,13 +111,10 @@ class Usage:
         found.add(used)
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
-        self._thread.start()
+        self._flusher.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
+        self._flusher.stop()
 
     def flush(self) -> None:
         """Write what was counted since the last time; raises nothing while PostgreSQL is away."""
@@ -133,19 +129,6 @@ class Usage:
             with self._lock:
                 for key, used in counts.items():
                     self._add(key, used)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_S):
-            self._flush_here()
-        self._flush_here()
-
-    def _flush_here(self) -> None:
-        try:
-            self.flush()
-        except Exception:  # outermost loop of the thread: counting must go on
-            log.exception("usage.flush_failed")
-        finally:
-            connection.close()  # idle between writes, it would hold a process of the server
 
 
 def _write(counts: Mapping[Key, Used]) -> None:
