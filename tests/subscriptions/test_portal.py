@@ -115,6 +115,7 @@ def test_ids_of_another_partner_are_the_404_of_nothing(acme: Partner, eve: Perso
     key, _ = factories.api_key(acme)
     member = Person(acme, "ana@acme.example").member
     targets = {
+        "replay": factories.replay(sub).pk,
         "endpoint": hook.pk,
         "subscription": sub.pk,
         "delivery": parked.pk,
@@ -122,6 +123,8 @@ def test_ids_of_another_partner_are_the_404_of_nothing(acme: Partner, eve: Perso
         "who": member.pk,
     }
 
+    named = {found[1] for path in PAGES if (found := PARAMETER.search(path))}
+    assert named <= targets.keys() | {"operation"}, "a page that nobody tries here"
     for path in PAGES:
         if (found := PARAMETER.search(path)) and found[1] in targets:
             place = PARAMETER.sub(targets[found[1]], path)
@@ -301,6 +304,17 @@ def test_a_replay_is_counted_before_it_is_sent(acme: Partner, ana: Person) -> No
 
     assert "Counting; nothing is sent." in page
     assert "Cancel" in page
+
+
+@pytest.mark.parametrize("page", ["start", "alerts"])
+def test_a_notice_is_told_in_its_words(acme: Partner, ana: Person, page: str) -> None:
+    factories.notice(acme)
+
+    assert "The endpoint is disabled." in text_of(ana.get(page))
+
+
+def test_keys_that_lead_to_pages_know_their_partner(acme: Partner, ana: Person) -> None:
+    assert f'data-root="/portal/{acme.pk}/"' in text_of(ana.get("start"))
 
 
 def test_operators_are_not_named_to_partners(acme: Partner, ana: Person) -> None:
