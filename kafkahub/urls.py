@@ -4,10 +4,13 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from subscriptions.portal.index import Portals
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("", include("subscriptions.signin.urls")),
+    path("portal/", Portals.as_view()),
     path("portal/<str:partner>/", include("subscriptions.portal.urls")),
     path("portal/<str:partner>/", include("delivery.portal.urls")),
     path("portal/<str:partner>/", include("gateway.portal.urls")),
