@@ -9,7 +9,9 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
+from delivery import stats
 from kafkahub import clock
+from subscriptions import limiting
 from subscriptions.portal.base import PortalPage
 
 RANGES = {"24h": ("hour", timedelta(hours=24)), "7d": ("day", timedelta(days=7)),
@@ -37,7 +39,7 @@ class Usage(PortalPage):
             ranges=list(RANGES),
             chart=by_period(rows),
             totals={name: sum(row[name] for row in rows) for name in COLUMNS},
-            stats=self.door.get("/stats"),
+            limits=stats.limits(self.principal, limiting.process_limiter()),
         )
 
 
