@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NOWHERE = "127.0.0.1:1"
 SECTIONS = (
     "start", "console", "keys", "endpoints", "endpoints/new", "subscriptions", "subscriptions/new",
-    "deliveries", "usage", "alerts", "doctor", "api", "members",
+    "deliveries", "replays", "usage", "alerts", "doctor", "api", "members",
 )  # fmt: skip
 
 

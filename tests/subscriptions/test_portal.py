@@ -313,6 +313,26 @@ def test_a_notice_is_told_in_its_words(acme: Partner, ana: Person, page: str) ->
     assert "The endpoint is disabled." in text_of(ana.get(page))
 
 
+@pytest.mark.parametrize(
+    ("page", "said", "way"),
+    [
+        ("start", "0 of 4 done.", "console"),
+        ("endpoints", "No endpoint yet.", "endpoints/new"),
+        ("subscriptions", "No subscription yet.", "console"),
+        ("deliveries", "Nothing was due in this time.", "why"),
+        ("replays", "No replay yet.", "subscriptions/new"),
+        ("doctor", "No endpoint yet.", "endpoints/new"),
+    ],
+)
+def test_an_empty_page_says_so_and_has_a_way_forward(
+    acme: Partner, ana: Person, page: str, said: str, way: str
+) -> None:
+    shown = text_of(ana.get(page)).partition("<main")[2]  # behind the side bar's links
+
+    assert said in shown
+    assert f'"/portal/{acme.pk}/{way}"' in shown
+
+
 def test_keys_that_lead_to_pages_know_their_partner(acme: Partner, ana: Person) -> None:
     assert f'data-root="/portal/{acme.pk}/"' in text_of(ana.get("start"))
 
