@@ -5,12 +5,14 @@ Outside of ``admin`` because that package registers its pages with the site when
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.db import OperationalError, connection, transaction
+from django.db.models import Max
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,7 +21,9 @@ from psycopg.errors import QueryCanceled
 from kafkahub.observability import logs
 from subscriptions import audit
 from subscriptions.audit import ActorKind, Subject, Verb
-from subscriptions.models import AuditEvent
+from subscriptions.models import AuditEvent, Issue, Partner
+
+T = TypeVar("T")
 
 PANEL_MS = 700
 """Longest a panel of the overview may ask PostgreSQL, in ms: the page is for bad moments too."""
@@ -35,6 +39,8 @@ NAMES = {
 }
 """Names of the side bar where Django's own are not ours."""
 LAST = frozenset({"auth"})
+MAX_NEEDS = 20
+"""Issues on the overview; the list has them all."""
 LATEST = 8
 """Audit rows on the overview."""
 
@@ -59,6 +65,14 @@ class Panel:
 
     title: str
     figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An issue on the overview; ``affected`` is its partner's name."""
+
+    issue: Issue
+    affected: str
 
 
 Figures = Callable[[], Sequence[Figure]]
@@ -108,9 +122,17 @@ class HubSite(admin.AdminSite):
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        panels = [Panel(title, _within(figures)) for title, figures in _PANELS]
+        panels = [Panel(title, _within(figures) or ()) for title, figures in _PANELS]
+        needs = _within(_needs) if request.user.has_perm("subscriptions.view_issue") else ()
         latest = AuditEvent.objects.order_by("-id")[:LATEST]  # by primary key
-        context = {**(extra_context or {}), "panels": panels, "latest": latest}
+        context = {
+            **(extra_context or {}),
+            "panels": panels,
+            "needs": needs if needs is None else needs[:MAX_NEEDS],
+            "has_more_needs": needs is not None and len(needs) > MAX_NEEDS,
+            "last_resolved": None if needs else _last_resolved(),
+            "latest": latest,
+        }
         return super().index(request, context)
 
     def login(
@@ -144,13 +166,30 @@ def _record(request: HttpRequest, verb: Verb, name: str) -> None:
     audit.record(actor, verb, Subject("user", name), {})
 
 
-def _within(figures: Figures) -> Sequence[Figure]:
-    """Return the figures, or none when the database took longer than ``PANEL_MS``."""
+def _needs() -> Sequence[Need]:
+    """Return the worst live issues, one more than is shown where there are more."""
+    issues = list(Issue.objects.live().worst_first()[: MAX_NEEDS + 1])
+    names = dict(
+        Partner.objects.filter(pk__in={one.partner for one in issues}).values_list("pk", "name")
+    )
+    return [
+        Need(one, names.get(one.partner, one.partner) or "the whole installation") for one in issues
+    ]
+
+
+def _last_resolved() -> datetime | None:
+    """Return when the last issue ended; issues are few, so none is looked for by an index."""
+    ended: datetime | None = Issue.objects.aggregate(last=Max("resolved_at"))["last"]
+    return ended
+
+
+def _within(figures: Callable[[], Sequence[T]]) -> Sequence[T] | None:
+    """Return what was asked for, or None when the database took longer than ``PANEL_MS``."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(PANEL_MS)])
             return figures()
     except OperationalError as error:
         if isinstance(error.__cause__, QueryCanceled):
-            return ()
+            return None
         raise

@@ -35,6 +35,10 @@ STATES: Mapping[str, tuple[str, str]] = {
     "revoked": ("muted", "✕"),
     "expired": ("muted", "∅"),
     "gap": ("bad", "∅"),
+    "critical": ("bad", "✕"),
+    "warning": ("warn", "↻"),
+    "regressed": ("bad", "✕"),
+    "acknowledged": ("info", "◷"),
 }
 """Tone and shape of each state; a state is never told by its colour alone."""
 FAR = 45

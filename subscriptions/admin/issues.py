@@ -5,9 +5,12 @@ from datetime import timedelta
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Case, IntegerField, QuerySet, Value, When
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -15,14 +18,14 @@ from kafkahub import clock
 from kafkahub.errors import NotFound
 from subscriptions.actions import issues as verbs
 from subscriptions.actions.keys import revoke_key, slow_key
+from subscriptions.admin import runbook
 from subscriptions.admin.base import ReadOnlyAdmin, actor_of
-from subscriptions.admin.display import as_json, badge, list_url, object_url
+from subscriptions.admin.display import as_json, badge, object_url
 from subscriptions.admin.pages import Question, ReasonForm, ask_then
-from subscriptions.admin_site import Figure, panel
-from subscriptions.issues import Kind, Severity
+from subscriptions.issues import Kind
 from subscriptions.models import ApiKey, Issue
 
-LIVE = ("open", "regressed", "acknowledged")
+RUNBOOK = "subscriptions_issue_runbook"
 KEY = "key_"
 
 
@@ -50,7 +53,7 @@ class LiveFilter(admin.SimpleListFilter):
             case "resolved":
                 return queryset.filter(state=Issue.State.RESOLVED)
             case _:
-                return queryset.filter(state__in=LIVE)
+                return queryset.exclude(state=Issue.State.RESOLVED)
 
 
 @admin.register(Issue)
@@ -85,16 +88,34 @@ class IssueAdmin(ReadOnlyAdmin[Issue]):
         "muted_until",
         "by",
         "note",
-        "runbook",
+        "runbook_link",
     )
     readonly_fields = fields
     actions = ("acknowledge", "resolve", "limit", "revoke", "expected")
     dangerous_actions = frozenset({"revoke"})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Issue]:
-        ranks = [When(severity=each.value, then=Value(-each.rank)) for each in Severity]
-        worst = Case(*ranks, output_field=IntegerField())
-        return super().get_queryset(request).order_by(worst, "-opened_at")
+        return Issue.objects.worst_first()
+
+    def get_urls(self) -> list[URLPattern]:
+        guarded = self.admin_site.admin_view
+        own = path("runbook/<str:kind>/", guarded(self.runbook_page), name=RUNBOOK)
+        return [own, *super().get_urls()]
+
+    def runbook_page(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """Show what to do about issues of one kind."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        page = runbook.page(kind)
+        if page is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": page.title,
+            "sections": page.sections,
+        }
+        return TemplateResponse(request, "admin/runbook.html", context)
 
     @admin.action(description="Acknowledge", permissions=["operate"])
     def acknowledge(
@@ -186,27 +207,9 @@ class IssueAdmin(ReadOnlyAdmin[Issue]):
         return format_html('<a href="{}">{}</a>', object_url(ApiKey, about), about)
 
     @admin.display(description="runbook")
-    def runbook(self, issue: Issue) -> str:
-        return f"docs/runbook/{issue.kind}.md"
-
-
-@panel("Needs attention")
-def attention() -> Sequence[Figure]:
-    """Return the live issues by severity, worst first."""
-    live = Issue.objects.filter(state__in=LIVE)  # by issue_live
-    found = [
-        Figure(
-            severity.value.capitalize(),
-            str(count),
-            "bad" if severity is Severity.CRITICAL else "warn",
-            list_url(Issue, {"severity__exact": severity.value}),
-        )
-        for severity in Severity
-        if (count := live.filter(severity=severity.value).count())
-    ]
-    last = Issue.objects.filter(resolved_at__isnull=False).order_by("-resolved_at").first()
-    ended = f"; last resolved {last.resolved_at:%d %b %H:%M} UTC" if last else ""
-    return found or [Figure("Open issues", f"none{ended}", "ok", list_url(Issue, {}))]
+    def runbook_link(self, issue: Issue) -> SafeString:
+        url = reverse(f"admin:{RUNBOOK}", args=[issue.kind])
+        return format_html('<a href="{}">What to do</a>', url)
 
 
 def _key_of(issue: Issue) -> ApiKey:

@@ -4,11 +4,26 @@ import functools
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, IntegerField, Q, Value, When
 
 from kafkahub import clock, ids
 
 MAX_SUBJECT = 160
+
+
+class IssueQuerySet(models.QuerySet["Issue"]):
+    """Selects issues."""
+
+    def live(self) -> "IssueQuerySet":
+        """Return the issues that last, acknowledged ones too; by issue_live."""
+        return self.exclude(state=Issue.State.RESOLVED)
+
+    def worst_first(self) -> "IssueQuerySet":
+        """Order by severity, then those of everybody before one partner's, then by age."""
+        ranks = [When(severity=each, then=Value(rank)) for rank, each in enumerate(Issue.Severity)]
+        worst = Case(*ranks, output_field=IntegerField())
+        of_one = Case(When(partner="", then=Value(0)), default=Value(1))
+        return self.order_by(worst, of_one, "opened_at", "id")
 
 
 class Issue(models.Model):
@@ -49,6 +64,8 @@ class Issue(models.Model):
     )
     by = models.CharField(max_length=150, blank=True, help_text="Who acted last; empty: nobody.")
     note = models.CharField(max_length=500, blank=True)
+
+    objects = IssueQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -13,8 +13,9 @@ from playwright.sync_api import Page
 from delivery.models import ParkedDelivery, PartitionPosition
 from kafkahub import clock
 from subscriptions import audit
-from subscriptions.models import Endpoint, Grant, LanePosition, Partner, Subscription, Topic
+from subscriptions.models import Endpoint, Grant, Issue, LanePosition, Partner, Subscription, Topic
 from tests import attempt_log
+from tests.e2e import axe
 from tests.e2e.watched import Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -60,6 +61,9 @@ def product() -> Iterator[None]:
     PartitionPosition.objects.create(topic="orders", partition=0, next_offset=40)
     for outcome in ("delivered", "failed", "rejected"):
         attempt_log.write(sub, outcome_class=outcome, response_excerpt=HOSTILE)
+    Issue.objects.create(
+        kind="lane_behind", subject=sub.pk, partner=acme.pk, severity="warning", text=HOSTILE
+    )
     actor = audit.Actor("operator", HOSTILE[:100], address="192.0.2.7", request_id="req_1")
     audit.record(actor, "topic.updated", orders, {"description": ("", HOSTILE)}, reason=HOSTILE)
     yield
@@ -109,6 +113,7 @@ def test_no_page_breaks_the_content_policy_or_asks_another_host(
 
 PAGES = {
     "overview": "/admin/",
+    "runbook": "/admin/subscriptions/issue/runbook/gap/",
     "partners": "/admin/subscriptions/partner/",
     "grants": "/admin/subscriptions/grant/",
     "endpoints": "/admin/subscriptions/endpoint/",
@@ -155,6 +160,29 @@ def open_first(page: Page, path: str, watched: Watched) -> None:
     watched.open(path)
     page.locator("#result_list tbody th a").first.click()
     page.get_by_role("link", name="History").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_issue_on_the_overview_leads_to_what_to_do(
+    product: None, watched: Watched, scheme: Literal["light", "dark"]
+) -> None:
+    watched.page.emulate_media(color_scheme=scheme)
+    page = sign_in(watched)
+    needs = page.get_by_role("region", name="Needs attention")
+
+    assert "Affects Acme Logistics" in needs.inner_text()
+    assert axe.findings(page) == []
+    needs.get_by_role("link", name="What to do").click()
+    page.get_by_role("heading", name="If it comes back").wait_for()
+    assert axe.findings(page) == []
+
+    watched.open("/admin/")
+    needs.get_by_role("button", name="Acknowledge").click()
+    page.get_by_label("Reason").fill("seen")
+    page.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("acknowledged").first.wait_for()
+
+    assert watched.faults == []
 
 
 def test_an_operator_makes_a_key_and_rotates_a_secret_by_the_page(
