@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.frames import Style
 from gateway.hub.log import Entry
-from gateway.hub.tape import WRITE_BYTES
+from gateway.hub.tape import MAX_EVENTS, MAX_RECORDS, WRITE_BYTES
 from kafkahub.kafka.envelope import Undecodable, event_type
 from kafkahub.kafka.record import Record
 from subscriptions.access import authorize_and_project
@@ -78,12 +78,13 @@ def cut(entries: Sequence[Entry], style: Style, *, every: bool) -> list[Sequence
     if every:
         return [entries[index : index + 1] for index in range(len(entries))]
     runs: list[Sequence[Entry]] = []
-    start, size = 0, 0
+    start, size, most = 0, 0, MAX_EVENTS.get(style.text, MAX_RECORDS)
     for index, entry in enumerate(entries):
-        size += len(entry.frames[style])
-        if size > WRITE_BYTES and index > start:
+        frame_bytes = len(entry.frames[style])
+        size += frame_bytes
+        if index > start and (size > WRITE_BYTES or index - start == most):
             runs.append(entries[start:index])
-            start, size = index, len(entry.frames[style])
+            start, size = index, frame_bytes
     if start < len(entries):
         runs.append(entries[start:])
     return runs

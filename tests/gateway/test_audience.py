@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.hub.audience import cut, shown
-from gateway.hub.tape import WRITE_BYTES
+from gateway.hub.tape import MAX_RECORDS, WRITE_BYTES
 from tests.gateway.stream_makers import (
     ENVELOPE,
     entry,
@@ -29,3 +29,9 @@ def test_a_run_of_entries_is_cut_where_a_write_is_full() -> None:
     assert [len(run) for run in cut(entries, ENVELOPE, every=False)] == [1, 1, 1]
     assert [len(run) for run in cut(entries[:0], ENVELOPE, every=False)] == []
     assert [len(run) for run in cut([entry(n) for n in range(3)], ENVELOPE, every=True)] == [1] * 3
+
+
+def test_a_run_has_no_more_entries_than_a_write() -> None:
+    entries = [entry(n) for n in range(MAX_RECORDS + 1)]
+
+    assert [len(run) for run in cut(entries, ENVELOPE, every=False)] == [MAX_RECORDS, 1]

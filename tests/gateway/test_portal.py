@@ -18,6 +18,7 @@ def test_the_live_page_opens_for_everybody_and_asks_no_other_host(client: Client
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
 
 
+@pytest.mark.django_db  # closing the file ends the request, which looks at open connections
 @pytest.mark.parametrize("name", ["kafkahub-stream.js", "kafkahub-live.js", "kafkahub-live.css"])
 def test_pages_of_every_origin_may_load_the_helper(client: Client, name: str) -> None:
     answer = client.get(f"/static/{name}", headers={"Origin": "https://shop.example.com"})
