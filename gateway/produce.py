@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from kafkahub.errors import Forbidden, NotFound, TopicNotFound
+from kafkahub.failpoints import failpoint
 from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi, UnknownTopic
 from kafkahub.kafka.producer import Batch
 from kafkahub.kafka.record import Entry, Refused, Result, Written
@@ -139,12 +140,14 @@ class Writer:
             self._loop = asyncio.get_running_loop()
             self._producer = self._make_producer(self._hand_over)
         batch = self._producer.produce_all(topic, entries)
+        failpoint("produce.after_send")
         # Resolved in a later turn of this loop at the soonest, also when it is complete already.
         answered = self._waiting[batch] = self._loop.create_future()
         try:
             await answered
         finally:
             self._waiting.pop(batch, None)
+        failpoint("produce.after_ack")
         return batch.results
 
     def _hand_over(self, batches: Sequence[Batch]) -> None:

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-NAMES = frozenset(
+NAMES: Final = frozenset(
     {
         "consume.after_poll",
         "consume.after_claim",
@@ -28,8 +29,17 @@ NAMES = frozenset(
         "checkpoint.after_commit",
         "backlog.mid_batch",
         "handover.before_live",
+        "replay.mid",
         "drain.begun",
+        "produce.after_send",
+        "produce.after_ack",
+        "idempotency.after_claim",
+        "pull.before_hand_out",
+        "pull.after_hand_out",
+        "stream.mid_write",
+        "hub.before_append",
         "audit.before_insert",
+        "rotate.mid_batch",
         "job.mid_slice",
     }
 )

@@ -12,6 +12,7 @@ from django.db import models
 
 from kafkahub import crypto
 from kafkahub.crypto import KeyRing
+from kafkahub.failpoints import failpoint
 from kafkahub.fields import EncryptedField, Sealed
 
 BATCH_ROWS = 500
@@ -92,6 +93,7 @@ def rotate(column: Column, ring: KeyRing, batch_rows: int = BATCH_ROWS) -> Itera
     while batch := list(rows[:batch_rows]):
         for row in batch:
             _reseal(column, row, ring, progress)
+            failpoint("rotate.mid_batch")
         yield progress
         rows = column.under_other_keys(ring.writer).filter(pk__gt=batch[-1].pk)
 

@@ -139,10 +139,10 @@ def begin(key: Key, plan: Plan) -> Fresh | Done | Unsettled:
         floor = _encode(plan.floor).decode()
         place = (LEASE_S, plan.topic, list(plan.partitions), floor)
         cursor.execute(INSERT, (key.partner, key.hash, key.fingerprint, *place))
-        if cursor.rowcount:
-            failpoint("receipt.before_commit")
-            return Fresh()
-        return _again(cursor, key, plan.topic)
+        if not cursor.rowcount:
+            return _again(cursor, key, plan.topic)
+    failpoint("idempotency.after_claim")
+    return Fresh()
 
 
 def _again(cursor: CursorWrapper, key: Key, topic: str) -> Done | Unsettled:
@@ -165,7 +165,6 @@ def _again(cursor: CursorWrapper, key: Key, topic: str) -> Done | Unsettled:
 @guarded
 def finish(key: Key, results: Sequence[Result]) -> None:
     """Store what became of the records; retries get it from now on."""
-    failpoint("receipt.before_finish")
     answer = _encode([_written(one) for one in results]).decode()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(FINISH, [answer, key.partner, key.hash])

@@ -16,6 +16,7 @@ from gateway.hub.place import Place
 from gateway.hub.seating import Seating
 from gateway.hub.tape import Tape
 from kafkahub import clock
+from kafkahub.failpoints import failpoint
 from kafkahub.kafka.faults import ConsumerBroken, KafkaUnavailable, Kind, OutOfRange, UnknownTopic
 from kafkahub.kafka.reader import Reader
 from kafkahub.kafka.record import Position, Record
@@ -145,6 +146,7 @@ class Reading:
 
     def _take(self, records: Sequence[Record]) -> None:
         """Put records into the log and before every audience of their topic: the hot loop."""
+        failpoint("hub.before_append")
         now_ms = int(clock.now().timestamp() * 1000)
         parts, number = self._log.parts, self._number
         for record in records:

@@ -17,6 +17,7 @@ from gateway.hub.connections import Connection, Ending, Listener, ending
 from gateway.hub.seats import Spawn
 from gateway.hub.tabs import Tab, put
 from gateway.hub.tape import WRITE_BYTES, Tape, Write
+from kafkahub.failpoints import failpoint
 
 MAX_TICK_S = 0.05
 """Longest time between two flushes: with many listeners more records are joined into a write."""
@@ -157,6 +158,7 @@ class Writer:
         if len(write.payload) > WRITE_BYTES or not connection.outlet.offer(write.message):
             self._hold(listener, write)
         else:
+            failpoint("stream.mid_write")
             self._taken(listener, write)
 
     def _taken(self, listener: Listener, write: Write) -> None:

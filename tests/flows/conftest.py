@@ -46,7 +46,7 @@ class Process:
             self._popen = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**_environment(), **environment},
+                env={**own_environment(), **environment},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -153,7 +153,7 @@ class Hub:
         self.producer.close()
 
 
-def _environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     """Return this process's variables, with the database of the test."""
     settings = connection.settings_dict
     base = config.load().database_url.get_secret_value()

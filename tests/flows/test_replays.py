@@ -1,6 +1,7 @@
 """A replay sends every record again, beside the live ones, whatever dies meanwhile."""
 
 import json
+import signal
 from collections import Counter
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_killed_engine_loses_nothing_of_a_replay(hub: Hub) -> None:
         endpoint, _ = hub.endpoint(receiver.url, max_in_flight=4)
         subscription = hub.subscribe(topic, endpoint)
         hub.produce(topic, values(RECORDS))
-        engine = hub.engine()
+        engine = hub.engine(failpoints="replay.mid=kill")
         receiver.wait_for(RECORDS, 60)
         wait_for(
             lambda: PartitionPosition.objects.filter(next_offset=RECORDS).exists(),
@@ -57,6 +58,8 @@ def test_a_killed_engine_loses_nothing_of_a_replay(hub: Hub) -> None:
         )
 
         replay = ask(subscription)
+        assert engine.wait(60) == -signal.SIGKILL
+        engine = hub.engine()
         wait_for(
             lambda: len(sent(receiver, replay.pk)) > RECORDS // 4,
             lambda: len(sent(receiver, replay.pk)),

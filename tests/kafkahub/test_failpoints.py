@@ -1,5 +1,6 @@
 """Failpoints: armed by two variables together, once each, and never by a misspelt name."""
 
+import ast
 import threading
 from pathlib import Path
 
@@ -9,6 +10,12 @@ from kafkahub import failpoints
 from kafkahub.failpoints import FailpointError, armed, from_environment, parse
 
 NAME = "checkpoint.before_commit"
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("kafkahub", "subscriptions", "delivery", "gateway")
+DYING = [
+    ROOT / "tests" / "flows" / f"test_{name}.py"
+    for name in ("failpoints", "door_failpoints", "job_failpoints", "replays")
+]
 
 
 def hooked(text: str) -> dict[str, str]:
@@ -83,3 +90,27 @@ def test_hold_waits_until_its_file_is_gone(tmp_path: Path) -> None:
 
 def test_every_action_has_a_function() -> None:
     assert {"kill", "stop", "exit", "sleep", "raise", "hold"} == set(failpoints.ACTIONS)
+
+
+def _called() -> set[str]:
+    """Return every name that the product's own code springs."""
+    found: set[str] = set()
+    for path in (path for part in PARTS for path in (ROOT / part).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "failpoint":
+                found |= {
+                    one.value
+                    for one in ast.walk(node)
+                    if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                }
+    return found
+
+
+def test_the_list_holds_the_names_in_the_code_and_no_others() -> None:
+    assert _called() == failpoints.NAMES
+
+
+def test_a_process_dies_at_each_name_in_a_test() -> None:
+    told = "".join(path.read_text(encoding="utf-8") for path in DYING)
+
+    assert {name for name in failpoints.NAMES if f'"{name}' not in told} == set()
