@@ -98,6 +98,7 @@ class Window:
         "_best_us",
         "_grown",
         "_healthy",
+        "_is_second",
         "_latency_us",
         "_shrunk_at",
         "_slow_to",
@@ -140,6 +141,7 @@ class Window:
         self.parked = ParkedQueue()
         self._grown = 0
         self._healthy = self.size
+        self._is_second = False
         self._slow_to = 0
         self._latency_us = 0.0
         self._best_us = 0.0
@@ -161,6 +163,8 @@ class Window:
             self._grow(duration_us)
         elif outcome_class in STRAINED and not self.breaker.is_open:
             self._shrink(now)
+        elif outcome_class is OutcomeClass.REJECTED and self.breaker.is_open:
+            self._refused(now)
         return self.breaker.note(outcome_class, now)
 
     def opened(self, now: float, chance: float) -> None:
@@ -173,6 +177,15 @@ class Window:
     def probed(self, now: float, chance: float) -> None:
         """Note that a probe goes out; the next does not wait for its answer."""
         self.not_before = now + self.breaker.next_probe_s(now, chance)
+
+    def _refused(self, now: float) -> None:
+        """Probe again at once, with the next record: what refuses one record is there to answer.
+
+        Only after every second refusal, or who refuses everything would be asked without a pause.
+        """
+        self._is_second = not self._is_second and not self.throttles
+        if self._is_second:
+            self.not_before = now
 
     def closed(self, now: float) -> None:
         """Start slowly: one request, then twice as many a round, up to what it bore before."""

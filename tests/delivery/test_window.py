@@ -156,6 +156,26 @@ def test_an_endpoint_that_is_down_gets_probes_only() -> None:
     assert len(take_all(turns, now=3.0)) == 1
 
 
+def test_a_refused_probe_is_followed_at_once_by_the_next_record_but_not_for_ever() -> None:
+    turns = Turns()
+    window = wide(turns, "ep")
+    for _ in range(16):
+        window.answered(FAILED, 1_000, 0.0)
+    window.opened(0.0, 0.0)
+    turns.offer(window, queue_of("a", 10))
+    turns.wake_due(1.0)
+
+    rounds = []
+    for _ in range(3):
+        taken = take_all(turns, now=1.0)
+        rounds.append(len(taken))
+        for _ in taken:
+            window.answered(OutcomeClass.REJECTED, 1_000, 1.0)
+            turns.landed(window)
+
+    assert rounds == [1, 1, 0]
+
+
 def test_probes_that_hang_are_few() -> None:
     turns = Turns()
     window = wide(turns, "ep")
