@@ -264,17 +264,14 @@ def _is_overlapped(fault: Fault, faults: Sequence[Fault]) -> bool:
 
 
 def _recovery(arrivals: Sequence[Arrival], lane: Lane, fault: Fault) -> float:
-    """Return the seconds from healing to the first request of a lane; 0 where none was due.
-
-    Whatever it was answered: a sink whose script refuses that request is back all the same, and
-    the head of a lane in order then waits as its schedule says.
-    """
+    """Return the seconds from healing to the first delivery of a lane; 0 where none was due."""
     start = bisect_left(arrivals, fault.healed + SETTLE_S, key=lambda one: one.at)
     first = next(
         (
             arrivals[number].at
             for number in range(start, len(arrivals))
             if arrivals[number].subscription == lane.subscription
+            and arrivals[number].status in DELIVERED
         ),
         None,
     )

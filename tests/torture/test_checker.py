@@ -217,13 +217,6 @@ def test_a_recovery_that_takes_too_long_is_named() -> None:
     assert judge(history(arrivals, faults=[slow]), slack=3).is_pass
 
 
-def test_a_sink_that_refuses_by_its_script_is_back() -> None:
-    slow = Fault("E21", at=10, healed=10, until=30, doubles=0, limit_s=5)
-    arrivals = [arrival(0, 9), arrival(1, 12, status=422), arrival(1, 18), arrival(2, 18.1)]
-
-    assert not verdict(arrivals, faults=[slow]).late
-
-
 def test_what_was_on_its_way_when_the_fault_came_is_no_recovery() -> None:
     slow = Fault("F01", at=10, healed=10, until=30, doubles=0, limit_s=5)
 
