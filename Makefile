@@ -27,7 +27,7 @@ e2e: .venv/installed ## try the pages in Debian's chromium; SCREENSHOTS=folder k
 	@$(STACK) run -- $(PYTHON) -m pytest tests/e2e
 
 test: .venv/installed ## run all tests on PostgreSQL, Redis and Kafka of their own; TESTS=path for some
-	@$(STACK) run -- $(PYTHON) -m pytest -n 2 --dist loadfile --reruns 2 $(TESTS)
+	@$(STACK) run -- $(PYTHON) -m pytest -n 3 --dist loadfile --reruns 2 $(TESTS)
 
 check: .venv/installed ## lint, types, layers, migrations, settings of production, API description, docs
 	@set -x
