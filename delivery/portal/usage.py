@@ -5,12 +5,13 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from django.http import HttpRequest, HttpResponse
 
 from delivery import stats
 from kafkahub import clock
+from kafkahub.templatetags.portal import period
 from subscriptions import limiting
 from subscriptions.portal.base import PortalPage
 
@@ -19,6 +20,18 @@ RANGES = {"24h": ("hour", timedelta(hours=24)), "7d": ("day", timedelta(days=7))
 COLUMNS = ("requests", "refused", "records_in", "bytes_in", "records_out", "bytes_out")
 PAGE = 200
 MAX_PAGES = 20
+
+
+class Chart(TypedDict):
+    """Series of equal length, oldest period first.
+
+    periods  starts in RFC 3339
+    """
+
+    periods: list[str]
+    records_out: list[int]
+    records_in: list[int]
+    refused: list[int]
 
 
 class Usage(PortalPage):
@@ -30,14 +43,18 @@ class Usage(PortalPage):
     def get(self, request: HttpRequest) -> HttpResponse:
         chosen = request.GET.get("range", "7d")
         chosen = chosen if chosen in RANGES else "7d"
+        per, _ = RANGES[chosen]
         rows = used(self, chosen)
         if request.GET.get("as") == "csv":
             return _csv(rows)
+        chart = by_period(rows)
         return self.show(
             rows=rows,
             chosen=chosen,
+            per=per,
             ranges=list(RANGES),
-            chart=by_period(rows),
+            chart=chart,
+            summary=summary(chart, per),
             totals={name: sum(row[name] for row in rows) for name in COLUMNS},
             limits=stats.limits(self.principal, limiting.process_limiter()),
         )
@@ -58,8 +75,8 @@ def used(page: PortalPage, chosen: str) -> list[dict[str, Any]]:
     return rows
 
 
-def by_period(rows: Iterable[Mapping[str, Any]]) -> dict[str, Sequence[object]]:
-    """Return the series of the chart: times in Unix seconds, records out and in, refusals."""
+def by_period(rows: Iterable[Mapping[str, Any]]) -> Chart:
+    """Return the series of the chart: periods, records out and in, refusals."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for row in rows:
         kept = sums[row["period"]]
@@ -72,6 +89,16 @@ def by_period(rows: Iterable[Mapping[str, Any]]) -> dict[str, Sequence[object]]:
         "records_in": [sums[one][1] for one in periods],
         "refused": [sums[one][2] for one in periods],
     }
+
+
+def summary(chart: Chart, per: str) -> str:
+    """Return what a chart shows as one sentence; "" for a chart without periods."""
+    if not chart["periods"]:
+        return ""
+    most, at = max(zip(chart["records_out"], chart["periods"], strict=True))
+    began = f"{'in the hour from' if per == 'hour' else 'on'} {period(at, per)}"
+    total, refused = sum(chart["records_out"]), sum(chart["refused"])
+    return f"Most records went out {began} ({most:,} of {total:,}); requests refused: {refused:,}."
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> HttpResponse:

@@ -80,6 +80,14 @@ def clocked(text: str | None) -> SafeString | str:
     return format_html('<time datetime="{}" title="{}">{}</time>', text, exact, shown)
 
 
+@register.filter
+def period(text: str, per: str) -> str:
+    """Return the day in UTC of an API's period, with its time where ``per`` is ``hour``."""
+    moment = datetime.fromisoformat(text).astimezone(UTC)
+    day = f"{moment.day} {moment:%b %Y}"
+    return f"{day} {moment:%H:%M}" if per == "hour" else day
+
+
 def _relative(moment: datetime, now: datetime) -> str:
     seconds = int((now - moment).total_seconds())
     amount, unit = _amount(abs(seconds))
