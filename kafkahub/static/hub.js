@@ -36,6 +36,7 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   if (button.matches("[data-theme-switch]")) switchTheme();
   if (button.matches("[data-copy]")) copy(button);
+  if (button.matches("[data-keys]")) showKeys();
   if (button.dataset.fill) {
     const field = document.getElementById(button.dataset.fill);
     field.value = button.dataset.value;
@@ -58,20 +59,33 @@ function focusFault(within) {
 }
 
 const isTyping = (node) => node.closest("input, select, textarea, [contenteditable]");
-const GO = { s: "start", k: "keys", e: "endpoints", u: "subscriptions", d: "deliveries", c: "console", r: "replays", a: "alerts" };
 let isGoing = false;
+
+const isOn = () => localStorage.getItem("keys") !== "off";
+
+/* The list says which keys there are, and is where they are switched off (WCAG 2.1.4). */
+function showKeys() {
+  const list = document.getElementById("keys-help");
+  if (!list || list.open) return;
+  list.querySelector("input").checked = isOn();
+  list.showModal();
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-keys-switch]"))
+    localStorage.setItem("keys", event.target.checked ? "on" : "off");
+});
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-  if (localStorage.getItem("keys") === "off") return;
-  const root = document.body.dataset.root;
-  if (isGoing && root && GO[event.key]) location.href = root + GO[event.key];
+  if (!isOn() || document.querySelector("dialog[open]")) return;
+  const place = isGoing && all("[data-go]").find((link) => link.dataset.go === event.key);
   isGoing = event.key === "g";
-  if (event.key === "/") {
+  if (place) place.click();
+  else if (event.key === "/") {
     const search = document.querySelector("[data-search]");
     if (search) { event.preventDefault(); search.focus(); }
-  }
-  if (event.key === "?") document.getElementById("keys-help")?.showPopover?.();
+  } else if (event.key === "?") showKeys();
 });
 
 showTheme();

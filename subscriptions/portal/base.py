@@ -19,20 +19,20 @@ from subscriptions.models import Member, Partner
 from subscriptions.portal.door import FORBIDDEN, NOT_FOUND, UNAVAILABLE, Door, Refused
 
 SECTIONS = (
-    ("start", "Start"),
-    ("console", "Live console"),
-    ("keys", "Keys"),
-    ("endpoints", "Endpoints"),
-    ("subscriptions", "Subscriptions"),
-    ("deliveries", "Deliveries"),
-    ("replays", "Replays"),
-    ("usage", "Usage"),
-    ("alerts", "Alerts"),
-    ("doctor", "Signature doctor"),
-    ("api", "API"),
-    ("members", "Members"),
+    ("start", "Start", "s"),
+    ("console", "Live console", "c"),
+    ("keys", "Keys", "k"),
+    ("endpoints", "Endpoints", "e"),
+    ("subscriptions", "Subscriptions", "u"),
+    ("deliveries", "Deliveries", "d"),
+    ("replays", "Replays", "r"),
+    ("usage", "Usage", "t"),
+    ("alerts", "Alerts", "a"),
+    ("doctor", "Signature doctor", "o"),
+    ("api", "API", "p"),
+    ("members", "Members", "m"),
 )
-"""Address and name of each part, in the order of the side bar."""
+"""Address, name and key after ``g`` of each part, in the order of the side bar."""
 SESSION_LEFT = timedelta(hours=12)
 
 
@@ -106,7 +106,7 @@ class PortalPage(View):
             "may": self.principal.scopes,
             "root": root,
             "section": self.section,
-            "sections": [(f"{root}{place}", place, name) for place, name in SECTIONS],
+            "sections": [(f"{root}{place}", place, name, key) for place, name, key in SECTIONS],
         }
         name = f"portal/{template or self.template}"
         return render(self.request, name, {**shared, **context}, status=status)

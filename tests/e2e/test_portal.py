@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from kafkahub import clock
 from subscriptions.models import Partner, Topic, UsageHour
@@ -121,3 +121,35 @@ def walk(page: Page, section: str, width: int, scheme: str) -> None:
         shoot(page, f"{section} {name}-{width}-{scheme}")
         check(page, f"{section}: {name}", width, scheme)
         page.get_by_role("navigation", name="Pages").get_by_role("link", name=section).click()
+
+
+def test_keys_list_themselves_search_and_lead_to_pages(acme: Partner, watched: Watched) -> None:
+    page = sign_in(watched)
+    listed = page.get_by_role("dialog", name="Shortcuts")
+
+    page.keyboard.press("?")
+    expect(listed).to_be_visible()
+    shoot(page, "Shortcuts")
+    assert findings(page) == []
+    page.keyboard.press("Escape")
+    expect(listed).to_be_hidden()
+
+    page.keyboard.type("gd")
+    page.wait_for_url("**/deliveries")
+    page.keyboard.press("/")
+    expect(page.get_by_role("search").get_by_label("Delivery")).to_be_focused()
+    page.keyboard.type("?/")
+    expect(page.get_by_role("search").get_by_label("Delivery")).to_have_value("?/")
+    assert watched.faults == []
+
+
+def test_keys_can_be_switched_off_and_on_again(acme: Partner, watched: Watched) -> None:
+    page = sign_in(watched)
+    listed = page.get_by_role("dialog", name="Shortcuts")
+    for is_on in (False, True):
+        page.get_by_role("button", name="Shortcuts").click()
+        listed.get_by_label("Use these keys").set_checked(is_on)
+        listed.get_by_role("button", name="Close").click()
+
+        page.keyboard.press("?")
+        expect(listed).to_be_visible(visible=is_on)
