@@ -119,9 +119,7 @@ class Process:
         return Services(
             front=front,
             topics=topics,
-            publishing=Publishing(
-                front, gateway.writer, once, hides=topics.hides, seals=topics.seals
-            ),
+            publishing=Publishing(front, gateway.writer, once),
             subscribing=Subscribing(parts, grouped.serve, bounded.serve),
             pulling=pulling,
             messages=Messages(parts),

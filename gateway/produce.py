@@ -21,7 +21,7 @@ from kafkahub.kafka.record import Entry, Refused, Result, Written
 from kafkahub.observability import metrics
 from subscriptions.access import authorize, refuse_spent
 from subscriptions.cursor import NO_EPOCH, Cursor, Prepared, TopicPosition, tag
-from subscriptions.grants import Principal
+from subscriptions.grants import ACTIONS, Grant, Principal
 from subscriptions.live import LiveTopic, Snapshot
 
 Given = Entry | Refused
@@ -129,6 +129,33 @@ class Writer:
             return [None] * len(results)
         return await self._cursors.after(topic, results)
 
+    async def shown(
+        self, principal: Principal, topic: str, results: Sequence[Result]
+    ) -> tuple[Sequence[Result], Sequence[str | None]]:
+        """Return what became of records as the principal may know it, and the cursors behind.
+
+        Partition and offset are -1 where they would count what a grant hides.
+        """
+        cursors: Sequence[str | None] = [None] * len(results)
+        if not self.seals(principal, topic):
+            cursors = await self.cursors(topic, results)
+        if self.hides(principal, topic):
+            results = [_hidden(one) for one in results]
+        return results, cursors
+
+    def hides(self, principal: Principal, topic: str) -> bool:
+        """Return whether partitions and offsets of what was written are kept from the partner."""
+        return any(grant.is_filtered for grant in self._grants(principal, topic))
+
+    def seals(self, principal: Principal, topic: str) -> bool:
+        """Return whether cursors behind written records must not be in the open."""
+        return any(grant.seals for grant in self._grants(principal, topic))
+
+    def _grants(self, principal: Principal, topic: str) -> list[Grant]:
+        grants = self._current().grants
+        found = [grants.get((principal.partner, topic, action)) for action in ACTIONS]
+        return [grant for grant in found if grant is not None]
+
     async def close(self) -> None:
         """Wait for the answers that are out, then end producer and threads."""
         self._cursors.close()
@@ -160,6 +187,10 @@ class Writer:
             answered = self._waiting.get(batch)
             if answered is not None and not answered.done():
                 answered.set_result(None)
+
+
+def _hidden(result: Result) -> Result:
+    return Written(-1, -1, result.timestamp_ms) if isinstance(result, Written) else result
 
 
 _counted = functools.lru_cache(maxsize=100)(produced_records.labels)

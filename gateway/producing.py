@@ -55,7 +55,7 @@ class Producing:
     ) -> None:
         try:
             results = await self._writer.write(wish.topic, entries, door=DOOR)
-            cursors = await self._writer.cursors(wish.topic, results)
-            await self._tell(messages.produced(wish.id, report(results, ids, cursors)))
+            shown, cursors = await self._writer.shown(self._principal, wish.topic, results)
+            await self._tell(messages.produced(wish.id, report(shown, ids, cursors)))
         finally:
             self.outstanding -= 1

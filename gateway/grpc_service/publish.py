@@ -1,7 +1,7 @@
 """``Publish``, ``PublishStream`` and ``SendMessage``: records of a partner to Kafka."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -22,25 +22,14 @@ DOOR = "grpc"
 MAX_OUTSTANDING = 64
 """Batches of a PublishStream without their answer; then no more is read."""
 
-Judge = Callable[[Principal, str], bool]
-"""Says something of the grants that a principal has on a topic."""
-
 
 class Publishing:
-    """Writes records. Lives on the event loop.
+    """Writes records. Lives on the event loop."""
 
-    hides  whether the principal may not know partitions and offsets of the topic
-    seals  whether its cursors must not be in the open
-    """
-
-    def __init__(
-        self, front: Front, writer: Writer, once: Once, *, hides: Judge, seals: Judge
-    ) -> None:
+    def __init__(self, front: Front, writer: Writer, once: Once) -> None:
         self._front = front
         self._writer = writer
         self._once = once
-        self._hides = hides
-        self._seals = seals
 
     async def publish(self, call: Call[pb.PublishRequest]) -> pb.PublishResponse:
         """Write one batch. Raises HubError for what is wrong with it as a whole."""
@@ -118,14 +107,11 @@ class Publishing:
         if not is_replayed:
             written = sum(isinstance(one, Written) for one in results)
             self._front.account.wrote(call.principal, asked.topic, written)
-        cursors: Sequence[str | None] = [None] * len(results)
-        if not self._seals(call.principal, asked.topic):
-            cursors = await self._writer.cursors(asked.topic, results)
-        hides = self._hides(call.principal, asked.topic)
+        shown, cursors = await self._writer.shown(call.principal, asked.topic, results)
         return pb.PublishResponse(
             results=[
-                _result(record, result, cursor, hides=hides)
-                for record, result, cursor in zip(asked.records, results, cursors, strict=True)
+                _result(record, result, cursor)
+                for record, result, cursor in zip(asked.records, shown, cursors, strict=True)
             ],
             replayed=is_replayed,
         )
@@ -150,9 +136,7 @@ def _is_untouched(result: Result) -> bool:
     return isinstance(result, Refused) and result.is_retriable and not result.is_unknown
 
 
-def _result(
-    record: pb.Record, result: Result, cursor: str | None, *, hides: bool
-) -> pb.RecordResult:
+def _result(record: pb.Record, result: Result, cursor: str | None) -> pb.RecordResult:
     if isinstance(result, Refused):
         return pb.RecordResult(
             client_id=record.client_id,
@@ -161,8 +145,8 @@ def _result(
         )
     stamp = result.timestamp_ms
     written = pb.Written(
-        partition=-1 if hides else result.partition,
-        offset=-1 if hides else result.offset,
+        partition=result.partition,
+        offset=result.offset,
         timestamp=None if stamp is None else timestamp(stamp),
         cursor=cursor or "",
     )

@@ -1,7 +1,7 @@
 """``ListTopics``: what the caller may read or write."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.grpc_service.front import Call, Front
@@ -11,7 +11,7 @@ from kafkahub.errors import Forbidden, NotFound, Unavailable
 from kafkahub.kafka.faults import UnknownTopic
 from kafkahub.limits.policies import ONE_REQUEST
 from subscriptions.access import authorize
-from subscriptions.grants import ACTIONS, Action, Grant, Principal
+from subscriptions.grants import Action, Grant, Principal
 from subscriptions.live import Snapshot
 
 
@@ -30,18 +30,6 @@ class Topics:
         names = {topic for owner, topic, _ in snapshot.grants if owner == partner}
         found = [await self._topic(call.principal, name) for name in sorted(names)]
         return pb.ListTopicsResponse(topics=[one for one in found if one is not None])
-
-    def hides(self, principal: Principal, topic: str) -> bool:
-        """Return whether the principal may not know partitions and offsets of a topic."""
-        return any(grant.is_filtered for grant in self._grants(principal, topic))
-
-    def seals(self, principal: Principal, topic: str) -> bool:
-        """Return whether cursors of a topic must not be in the open."""
-        return any(grant.seals for grant in self._grants(principal, topic))
-
-    def _grants(self, principal: Principal, topic: str) -> Sequence[Grant]:
-        grants = [self._grant(principal, topic, action) for action in ACTIONS]
-        return [grant for grant in grants if grant is not None]
 
     async def _topic(self, principal: Principal, name: str) -> pb.Topic | None:
         read = self._grant(principal, name, "read")

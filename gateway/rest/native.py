@@ -15,10 +15,8 @@ from gateway.rest.v2 import (
     authorized,
     charge_records,
     count_usage,
-    hides_offset,
     idempotency_key,
     replayed,
-    seals_cursor,
 )
 from kafkahub.errors import (
     ActionNotGranted,
@@ -28,7 +26,7 @@ from kafkahub.errors import (
     TopicNotFound,
     UnsupportedMedia,
 )
-from kafkahub.kafka.record import Refused, Result, Written
+from kafkahub.kafka.record import Refused, Result
 from kafkahub.limits import policies
 from kafkahub.problems import RETRY_AFTER_S, status_of
 from subscriptions.live import LiveTopic
@@ -128,16 +126,8 @@ async def _written(
     else:
         results = await parts.writer.write(live.name, given, door=DOOR)
     count_usage(call.who, live.name, results, len(body))
-    hides = hides_offset(parts, call.who, live.name)
-    cursors: Sequence[str | None] = [None] * len(results)
-    if not seals_cursor(parts, call.who, live.name):
-        cursors = await parts.writer.cursors(live.name, results)
-    shown = [_hidden(one) for one in results] if hides else results
+    shown, cursors = await parts.writer.shown(call.who, live.name, results)
     return _report(parts, call, shown, batch.report(shown, ids, cursors), told)
-
-
-def _hidden(result: Result) -> Result:
-    return Written(-1, -1, result.timestamp_ms) if isinstance(result, Written) else result
 
 
 def _report(

@@ -11,7 +11,7 @@ from kafkahub.errors import Invalid, NotFound, TopicNotFound, Unavailable
 from kafkahub.kafka.record import Refused, Result, Written
 from kafkahub.limits import policies
 from subscriptions import usage
-from subscriptions.grants import ACTIONS, Grant, Principal
+from subscriptions.grants import Principal
 from subscriptions.live import LiveTopic
 from subscriptions.receipts import Key, key_of
 
@@ -192,18 +192,7 @@ def count_usage(principal: Principal, name: str, results: Sequence[Result], size
 
 def hides_offset(parts: Parts, principal: Principal, name: str) -> bool:
     """Return whether offsets of written records are kept from the partner."""
-    return any(grant.is_filtered for grant in _grants(parts, principal, name))
-
-
-def seals_cursor(parts: Parts, principal: Principal, name: str) -> bool:
-    """Return whether cursors of written records must not be in the open."""
-    return any(grant.seals for grant in _grants(parts, principal, name))
-
-
-def _grants(parts: Parts, principal: Principal, name: str) -> list[Grant]:
-    grants = parts.snapshot().grants
-    found = [grants.get((principal.partner, name, action)) for action in ACTIONS]
-    return [grant for grant in found if grant is not None]
+    return parts.writer.hides(principal, name)
 
 
 def is_strict(call: Call) -> bool:

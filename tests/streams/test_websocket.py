@@ -5,12 +5,15 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from gateway.register import row
+from subscriptions.grant_rules import KeyRule, Rules
+from subscriptions.projection import Projection, TopicForm
 from tests.conftest import MakeTopic
 from tests.streams.talk import Talking, client, eventually, serving
 
@@ -69,6 +72,24 @@ def test_several_produces_are_written_in_their_order(server: Talking, topic: Mak
         assert values(alice.events(100)) == list(range(100))
 
     assert {one["ref"] for one in heard} == {f"p{number}" for number in range(5)}
+
+
+def test_a_report_tells_no_offset_where_a_grant_hides_records(
+    server: Talking, topic: MakeTopic
+) -> None:
+    name = topic(1)
+    port = server.expose(name)
+    rules = Rules(key_rule=KeyRule(prefix=b"eu-"))
+    projection = Projection(rules, TopicForm(name, "json", "constant", ""), b"k" * 32, "eu")
+    grants = dict(server.snapshot.grants)
+    grants["acme", name, "read"] = replace(grants["acme", name, "read"], projection=projection)
+    server.snapshot = replace(server.snapshot, grants=grants)
+    with client(port) as alice:
+        alice.produce("p", name, numbers(2))
+        records = alice.hear()["records"]
+
+    told = {(one["partition"], one["offset"], one["cursor"]) for one in records}
+    assert told == {(-1, -1, None)}
 
 
 def test_one_bad_record_fails_alone(server: Talking, topic: MakeTopic) -> None:
