@@ -96,6 +96,14 @@ def authorize_and_project(
         return None
 
 
+def shows_whole(grant: Grant, now_ms: int) -> bool:
+    """Return whether every record of the grant's topic is shown now, and as it is.
+
+    Says of all what ``authorize_and_project`` says of one: then it returns the same object.
+    """
+    return grant.action == "read" and grant.projection is None and grant.is_alive(now_ms)
+
+
 def on_denied(tell: OnDenied) -> None:
     """Have this told of every record that is not shown because it cannot be decoded."""
     _on_denied.append(tell)

@@ -8,7 +8,7 @@ from gateway.hub.log import Entry
 from gateway.hub.tape import MAX_EVENTS, MAX_RECORDS, WRITE_BYTES
 from kafkahub.kafka.envelope import Undecodable, event_type
 from kafkahub.kafka.record import Record
-from subscriptions.access import authorize_and_project
+from subscriptions.access import authorize_and_project, shows_whole
 from subscriptions.filters.closures import Test
 from subscriptions.filters.view import View
 from subscriptions.grants import Grant
@@ -65,6 +65,14 @@ def shown(record: Record, spec: Spec, view: View | None, now_ms: int) -> Record 
         return seen if spec.test.run(view) is True else None
     except Undecodable:
         return seen
+
+
+def is_whole(spec: Spec, now_ms: int) -> bool:
+    """Return whether the audience sees every record of its topics as it is, as ``shown`` does."""
+    return spec.test is None and all(
+        grant.topic == topic and shows_whole(grant, now_ms)
+        for topic, grant in zip(spec.topics, spec.grants, strict=True)
+    )
 
 
 def view_of(record: Record, topic: LiveTopic) -> View:

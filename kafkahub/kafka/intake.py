@@ -237,12 +237,12 @@ class Intake:
                     partition = -1
                 self._note_entry(entry, error)
                 continue
-            here, number = intern(entry.topic()), entry.partition()
-            if number != partition or here is not topic:
+            name, number = entry.topic(), entry.partition()
+            if number != partition or name != topic:
                 if partition >= 0:
                     known[topic, partition] = offset + 1
-                topic, partition = here, number
-                if (here, number) not in known:
+                topic, partition = intern(name), number
+                if (topic, number) not in known:
                     partition = -1
                     continue  # taken away while the batch was gathered
             offset = entry.offset()
@@ -251,10 +251,10 @@ class Intake:
                 headers = entry.headers()
             except SystemError:
                 headers = None
-                self._tell_unreadable(here, number, offset)
+                self._tell_unreadable(topic, number, offset)
             append(
                 Record(
-                    here,
+                    topic,
                     number,
                     offset,
                     ms if kind else None,
