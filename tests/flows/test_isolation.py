@@ -1,6 +1,7 @@
 """Two partners on one topic with other rows and masks: each sees exactly its own, by every door."""
 
 import contextlib
+import html
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -9,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
+from django.test import Client as Browser
 from websockets.sync.client import connect
 
 from delivery.models import ParkedDelivery
-from delivery.tasks import make_parked_anew
+from delivery.tasks import keep_replays, make_parked_anew
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from subscriptions.actions.topics import update_grant
 from subscriptions.audit import Actor, ActorKind
 from subscriptions.models import Grant, Subscription
 from tests import factories
-from tests.api import Caller
+from tests.api import Caller, json_of
 from tests.conformance.client import Client
 from tests.fakes.endpoint import Endpoint, ok, status
 from tests.flows.conftest import Hub, wait_for
@@ -30,6 +33,7 @@ from tests.streams.web import Web, running
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 
 CANARY = "CANARY"
+PARKED_PAGE = "/admin/delivery/parkeddelivery/"
 LISTEN_S = 4
 DEADLINE_S = 20.0
 GERMAN: dict[str, object] = {
@@ -106,6 +110,14 @@ def parts(hub: Hub, tmp_path: Path) -> Iterator[tuple[Hub, Web, Server]]:
         yield hub, web, server
 
 
+@pytest.fixture
+def olga(transactional_db: None) -> Browser:
+    """An operator with all rights, signed in."""
+    browser = Browser()
+    browser.force_login(User.objects.create_superuser("olga", password="correct horse"))
+    return browser
+
+
 def granted(topic: str, rules: Mapping[str, object], own: tuple[int, ...], *foreign: bytes) -> Side:
     owner = factories.partner()
     Grant.objects.create(partner=owner, topic=factories.topic(topic), **rules)
@@ -115,7 +127,7 @@ def granted(topic: str, rules: Mapping[str, object], own: tuple[int, ...], *fore
 
 
 def test_each_of_two_partners_sees_exactly_its_own(
-    parts: tuple[Hub, Web, Server], tmp_path: Path
+    parts: tuple[Hub, Web, Server], olga: Browser, tmp_path: Path
 ) -> None:
     hub, web, server = parts
     topic = hub._make_topic(partitions=1)
@@ -137,6 +149,10 @@ def test_each_of_two_partners_sees_exactly_its_own(
         hub.engine()
         for side, receiver, made in zip(sides, receivers, subscriptions, strict=True):
             by_webhook(side, receiver, made)
+            by_admin(side, made, olga)
+            by_resend(side, receiver, made)
+            by_preview(side, topic)
+            by_replay(side, receiver, made)
     for side in sides:
         client = Client(web.url, side.key)
         wait_until_known(client, topic)
@@ -145,7 +161,8 @@ def test_each_of_two_partners_sees_exactly_its_own(
         by_websocket(side, web, topic)
         by_grpc(side, server, topic)
 
-    carries = {"webhook", "resend", "rest", "ndjson", "events", "sse", "lines", "websocket"}
+    carries = {"webhook", "resend", "replay", "preview", "rest", "ndjson", "events", "sse", "lines"}
+    carries |= {"websocket"}
     for side in sides:
         assert side.leaks() == {}
         assert side.lacks(carries | {"grpc", "grpc group"}) == {}
@@ -165,7 +182,7 @@ def subscribed(hub: Hub, side: Side, topic: str, url: str) -> Subscription:
 
 
 def by_webhook(side: Side, receiver: Endpoint, made: Subscription) -> None:
-    """Take what is pushed, what was parked by a first failure, and what is sent again."""
+    """Take what is pushed, and what was parked by a first failure."""
     requests = receiver.wait_for(len(side.own))
     shown = b"".join(one.body + json.dumps(dict(one.headers)).encode() for one in requests)
     side.got["webhook"] = shown
@@ -181,9 +198,58 @@ def by_webhook(side: Side, receiver: Endpoint, made: Subscription) -> None:
         "topics": "/topics",
     }.items():
         side.got[name] = _members(side.caller.get(path).content)
+
+
+def by_resend(side: Side, receiver: Endpoint, made: Subscription) -> None:
+    """Have the parked record sent again, the last way its row is seen."""
+    row = parked_of(made).get()
     assert side.caller.post(f"/deliveries/{row.pk}/resend").status_code == 202
     again = receiver.wait_for(len(side.own) + 1)
     side.got["resend"] = b"".join(one.body for one in again)
+
+
+def by_preview(side: Side, topic: str) -> None:
+    """Try a filter on the newest records."""
+    asked = {"filter": {"value": {"n": {"$gte": 0}}}, "topic": topic, "last": 10}
+    answer = side.caller.post("/filters/explain", asked)
+    assert json_of(answer)["tested"] == json_of(answer)["matched"] == len(side.own)
+    shown = (one["record"] for one in json_of(answer)["records"])
+    side.got["preview"] = "".join(f"{one['key']}{one['value']}" for one in shown).encode()
+    side.got["preview whole"] = _members(answer.content)
+
+
+def by_replay(side: Side, receiver: Endpoint, made: Subscription) -> None:
+    """Have everything sent again, and look at what is told of it."""
+    before = len(receiver.received)
+    source = {"kafka": {"from": "earliest", "to": "latest"}}
+    asked = {"subscription": made.pk, "source": source, "auto_start": True}
+    replay = json_of(side.caller.post("/replays", asked))["id"]
+    wait_for(lambda: _state_of(side, replay) == "done", lambda: _state_of(side, replay))
+    again = [dict(one.headers) | {"": one.body} for one in receiver.received[before:]]
+    assert {one.get("kafkahub-replay") for one in again} == {replay}
+    side.got["replay"] = b"".join(one.body for one in receiver.received[before:])
+    side.got["replay heads"] = str(again).encode()
+    shown = side.caller.get(f"/replays/{replay}")
+    assert json_of(shown)["dry_run"]["count"] == len(side.own)
+    assert json_of(shown)["progress"]["scanned"] is None
+    side.got["replay shown"] = shown.content
+
+
+def _state_of(side: Side, replay: str) -> str:
+    keep_replays()
+    return str(json_of(side.caller.get(f"/replays/{replay}"))["state"])
+
+
+def by_admin(side: Side, made: Subscription, olga: Browser) -> None:
+    """Look at what operators see of the parked record: the partner's form of it, its place too."""
+    [row] = parked_of(made)
+    seen = olga.get(f"{PARKED_PAGE}{row.pk}/change/").content
+    asked = {"action": "see_payload", "_selected_action": [row.pk]}
+    why = {"confirmed": "yes", "reason": "asked by the partner"}
+    body = html.unescape(olga.post(PARKED_PAGE, {**asked, **why}).content.decode()).encode()
+    assert any(b'"n":%d' % one in body.replace(b'": ', b'":') for one in side.own), body
+    side.got["admin payload"] = body.replace(b'"partition"', b"").replace(b'"offset"', b"")
+    side.got["admin page"] = html.unescape(seen.decode()).encode()
 
 
 def _members(content: bytes) -> bytes:
