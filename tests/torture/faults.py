@@ -89,7 +89,7 @@ def everything_killed(run: Run) -> Track:
     yield from pause(run.random.uniform(0.0, 3.0))
     for _ in workers:
         run.product.start_worker()
-    _restart_others(run)
+    run.product.restart_others()
     healed = time.monotonic()
     doubles = run.size.crash * len(workers)
     number = run.note(Fault("F02", at, healed, healed, doubles, limit_s=15.0))
@@ -130,11 +130,8 @@ def stopped(run: Run) -> Track:
 
 def control_away(run: Run) -> Track:
     """F09: no jobs and no beat for a while; deliveries do not notice."""
-    control = run.product.control
-    if control is None:
-        return
     at = time.monotonic()
-    control.kill()
+    run.product.kill_control()
     yield from pause(AWAY_S)
     run.product.start_control()
     now = time.monotonic()
@@ -269,10 +266,3 @@ def _drained(run: Run, worker: Running) -> Steps[tuple[int, list[int]]]:
     worker.child.ask_to_stop()
     yield from wait(has_ended, EXIT_S + 15.0)
     return worker.child.finish(0.0), statuses
-
-
-def _restart_others(run: Run) -> None:
-    if run.product.web is not None:
-        run.product.start_web()
-    if run.product.control is not None:
-        run.product.start_control()

@@ -63,6 +63,7 @@ class Product:
     """Starts processes of the product on one set of stores.
 
     workers  those that deliver, in the order of their start
+    control  None while a fault keeps it away; so what else restarts processes leaves it alone
     """
 
     def __init__(
@@ -92,16 +93,32 @@ class Product:
         return running
 
     def start_control(self) -> None:
+        """Start the jobs and beat, of which there is one at a time."""
+        if self.control is not None and self.control.is_alive:
+            return
         beat = ("-B", "-s", str(self._folder / "beat"))
         name = f"control{next(self._numbers)}@%h"
         options = ("-Q", "control", "-c", "1", "-n", name, *beat, *QUIET)
         self.control = self._start("control", (sys.executable, *WORKER, *options), {})
+
+    def kill_control(self) -> None:
+        """Kill the jobs and beat, and forget them: they stay away until started again."""
+        if self.control is not None:
+            self.control.kill()
+        self.control = None
 
     def start_web(self) -> None:
         """Start the web process, on the port of the one before it, if there was one."""
         port = self.web.port if self.web is not None else ports.spare()
         command = (sys.executable, "manage.py", "runweb", "--port", str(port))
         self.web = self._start("web", command, {}, port)
+
+    def restart_others(self) -> None:
+        """Start again what has died beside the workers; what was taken away stays away."""
+        if self.web is not None and not self.web.is_alive:
+            self.start_web()
+        if self.control is not None and not self.control.is_alive:
+            self.start_control()
 
     def stop_worker(self, worker: Running) -> None:
         """Forget a worker that has ended or shall not be restarted."""
