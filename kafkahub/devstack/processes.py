@@ -69,6 +69,8 @@ class Child:
 
     def has_ended(self, wait_s: float = 0.0) -> bool:
         """Say whether the program has ended, waiting for it at most ``wait_s`` seconds."""
+        if self._status is not None:
+            return True  # its descriptor is closed, and the number may be another's by now
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         return bool(poll.poll(wait_s * 1000))

@@ -94,6 +94,19 @@ def test_a_program_that_ends_is_seen_with_its_status(processes: Processes, log: 
     assert child.finish(0) == 7
 
 
+def test_what_was_ended_stays_so_whoever_gets_its_descriptor(
+    processes: Processes, log: Path
+) -> None:
+    child = processes.start(python(SLEEP, log))
+    number = child.fileno()
+    child.finish(0)
+
+    other = processes.start(python(SLEEP, log))
+
+    assert other.fileno() == number
+    assert child.has_ended()
+
+
 def test_nobody_ends_while_all_run(processes: Processes, log: Path) -> None:
     processes.start(python(SLEEP, log))
 
