@@ -35,6 +35,14 @@ SELECT subscription, outcome_class, count(*), max(at) FROM (
 _QUOTA = re.compile(r'"([a-z-]+)";q=([0-9]+)')
 _LEFT = re.compile(r'"([a-z-]+)";r=([0-9]+);t=([0-9]+)')
 
+PRODUCED = {
+    "written_24h": "records_in",
+    "failed_24h": "records_failed",
+    "unknown_24h": "records_unknown",
+    "lost_unconfirmed_24h": "records_lost",
+}
+"""What is told of a topic that is written to, and the counter it is the sum of."""
+
 Values = dict[str, object]
 
 
@@ -191,12 +199,16 @@ def _outcomes(found: Mapping[bool, tuple[int, datetime | None]]) -> Outcomes:
 def produced(partner: str) -> list[Values]:
     """Return what the partner wrote in the last 24 hours, by topic."""
     rows = (
-        UsageHour.objects.filter(partner_id=partner, hour__gt=clock.now() - DAY, records_in__gt=0)
+        UsageHour.objects.filter(partner_id=partner, hour__gt=clock.now() - DAY)
         .values_list("topic")
-        .annotate(Sum("records_in"))
+        .annotate(*(Sum(name) for name in PRODUCED.values()))
         .order_by("topic")
     )
-    return [{"topic": topic, "written_24h": count} for topic, count in rows]
+    return [
+        {"topic": topic, **dict(zip(PRODUCED, counts, strict=True))}
+        for topic, *counts in rows
+        if any(counts)
+    ]
 
 
 def limits(principal: Principal, limiter: Limiter) -> list[Values]:

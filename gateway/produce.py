@@ -7,34 +7,22 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Protocol
 
-import structlog
-
-from kafkahub.errors import Forbidden, NotFound, TopicNotFound
+from gateway.written_cursors import Cursors, Ends
+from kafkahub.errors import ActionNotGranted, Forbidden, NotFound, TopicNotFound
 from kafkahub.failpoints import failpoint
-from kafkahub.kafka.faults import KafkaUnavailable, NoAdminApi, UnknownTopic
-from kafkahub.kafka.producer import Batch
+from kafkahub.kafka.producer import UNANSWERED, Batch
 from kafkahub.kafka.record import Entry, Refused, Result, Written
 from kafkahub.observability import metrics
 from subscriptions.access import authorize, refuse_spent
-from subscriptions.cursor import NO_EPOCH, Cursor, Prepared, TopicPosition, tag
 from subscriptions.grants import ACTIONS, Grant, Principal
 from subscriptions.live import LiveTopic, Snapshot
+from subscriptions.usage import Used
 
 Given = Entry | Refused
 """A record to write, or why it alone will not be written."""
 
-ENDS_S = 5.0
-"""How long the ends of a topic's partitions are good enough for a cursor behind a record."""
-ASK_S = 1.0
-"""Longest wait for them: a report without cursors is worth more than a late one."""
-ASK_AGAIN_S = 30.0
-"""After no answer nobody waits for the topic's ends again for so long."""
-
-log = structlog.get_logger()
 produced_records = metrics.counter(
     "produced_records_total",
     "Records that partners sent, by what became of them.",
@@ -49,15 +37,8 @@ class Giver(Protocol):
     def close(self) -> None: ...
 
 
-class Ends(Protocol):
-    """What is asked about topics, see ``kafkahub.kafka.admin``; every call may block."""
-
-    def cluster_id(self, deadline_s: float) -> str: ...
-    def topic_id(self, topic: str, deadline_s: float) -> str: ...
-    def watermarks(self, topic: str, deadline_s: float) -> dict[int, tuple[int, int]]: ...
-
-
 HandOver = Callable[[Sequence[Batch]], None]
+Settled = Callable[[Sequence[Result]], None]
 
 
 class Writer:
@@ -108,6 +89,13 @@ class Writer:
         refuse_spent(grant, now_ms)
         return snapshot.topics[topic]
 
+    def allow_unconfirmed(self, principal: Principal, topic: str) -> None:
+        """Let a principal write without Kafka's word. Raises ActionNotGranted."""
+        grant = self._current().grants.get((principal.partner, topic, "write"))
+        if grant is None or not grant.allow_unconfirmed:
+            text = f"The grant on {topic} allows no answer before Kafka has the records."
+            raise ActionNotGranted(text)
+
     async def write(self, topic: str, given: Sequence[Given], *, door: str) -> list[Result]:
         """Write records in their order; return what became of each, in the same order.
 
@@ -119,6 +107,33 @@ class Writer:
         results = [next(answers) if isinstance(one, Entry) else one for one in given]
         _count(results, door)
         return results
+
+    def enqueue(
+        self, topic: str, given: Sequence[Given], *, door: str, settled: Settled
+    ) -> list[Refused | None]:
+        """Give records to Kafka and wait for nothing; return why each was not taken, or None.
+
+        settled  called later on the event loop, with what became of all that were taken
+        """
+        entries = [one for one in given if isinstance(one, Entry)]
+        refused = [one for one in given if isinstance(one, Refused)]
+        _count(refused, door)
+        if not entries:
+            return list(refused)
+        batch, answered = self._give(topic, entries)
+        early = [_early(one) for one in batch.results]
+        _count([one for one in early if one is not None], door)
+
+        def tell(_: asyncio.Future[None]) -> None:
+            self._waiting.pop(batch, None)
+            pairs = zip(batch.results, early, strict=True)
+            if results := [one for one, refused in pairs if refused is None]:
+                _count(results, door, is_answered=True)
+                settled(results)
+
+        answered.add_done_callback(tell)
+        rest = iter(early)
+        return [next(rest) if isinstance(one, Entry) else one for one in given]
 
     async def cursors(self, topic: str, results: Sequence[Result]) -> list[str | None]:
         """Return for each written record the cursor that reads on after it; else None.
@@ -145,7 +160,7 @@ class Writer:
 
     def hides(self, principal: Principal, topic: str) -> bool:
         """Return whether partitions and offsets of what was written are kept from the partner."""
-        return any(grant.is_filtered for grant in self._grants(principal, topic))
+        return any(grant.hides_offsets for grant in self._grants(principal, topic))
 
     def seals(self, principal: Principal, topic: str) -> bool:
         """Return whether cursors behind written records must not be in the open."""
@@ -161,8 +176,24 @@ class Writer:
         self._cursors.close()
         if self._producer is not None:
             await asyncio.to_thread(self._producer.close)
+        # Nobody will answer for the rest: whoever waits learns that it is unknown, and what was
+        # answered before is counted as lost.
+        for answered in self._waiting.values():
+            if not answered.done():
+                answered.set_result(None)
+        await asyncio.sleep(0)  # the turn in which it is counted
 
     async def _answers(self, topic: str, entries: Sequence[Entry]) -> Sequence[Result]:
+        batch, answered = self._give(topic, entries)
+        try:
+            await answered
+        finally:
+            self._waiting.pop(batch, None)
+        failpoint("produce.after_ack")
+        return batch.results
+
+    def _give(self, topic: str, entries: Sequence[Entry]) -> tuple[Batch, "asyncio.Future[None]"]:
+        """Give records to the producer; return them with what is set once all are answered."""
         if self._producer is None or self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._producer = self._make_producer(self._hand_over)
@@ -170,12 +201,7 @@ class Writer:
         failpoint("produce.after_send")
         # Resolved in a later turn of this loop at the soonest, also when it is complete already.
         answered = self._waiting[batch] = self._loop.create_future()
-        try:
-            await answered
-        finally:
-            self._waiting.pop(batch, None)
-        failpoint("produce.after_ack")
-        return batch.results
+        return batch, answered
 
     def _hand_over(self, batches: Sequence[Batch]) -> None:
         """Called by the producer's thread, or within ``produce_all``."""
@@ -197,90 +223,39 @@ _counted = functools.lru_cache(maxsize=100)(produced_records.labels)
 """The counter of some labels; looking one up costs more than counting."""
 
 
-def _count(results: Sequence[Result], door: str) -> None:
+def _count(results: Sequence[Result], door: str, *, is_answered: bool = False) -> None:
     if len(results) == 1 and type(results[0]) is Written:  # by far the commonest
         _counted(door, "written").inc()
         return
-    written = sum(isinstance(one, Written) for one in results)
-    unknown = sum(isinstance(one, Refused) and one.is_unknown for one in results)
+    used = used_of(results, is_answered=is_answered)
     for outcome, count in (
-        ("written", written),
-        ("unknown", unknown),
-        ("not_written", len(results) - written - unknown),
+        ("written", used.records_in),
+        ("lost", used.records_lost),
+        ("unknown", 0 if is_answered else used.records_unknown),
+        ("not_written", 0 if is_answered else used.records_failed),
     ):
         if count:
             _counted(door, outcome).inc(count)
 
 
-@dataclass(slots=True)
-class _Topic:
-    """Where the partitions of a topic ended a moment ago; ``position`` is None when unknown."""
+def used_of(results: Sequence[Result], *, is_answered: bool = False) -> Used:
+    """Return what became of records, as it is counted for their partner.
 
-    position: Cursor | None
-    stale_s: float
-    prepared: dict[int, Prepared] = field(default_factory=dict)
-
-    def token(self, topic: str, written: Written) -> str | None:
-        if self.position is None:
-            return None
-        prepared = self.prepared.get(written.partition)
-        if prepared is None:
-            try:
-                prepared = Prepared(self.position, tag(topic), written.partition)
-            except ValueError:
-                return None  # a partition newer than what was asked
-            self.prepared[written.partition] = prepared
-        return prepared.token(written.timestamp_ms or 0, written.offset + 1)
-
-
-class Cursors:
-    """Cursors behind written records.
-
-    A cursor names the next offset of every partition, so the ends of the others are asked for,
-    once in ``ENDS_S`` and topic, in a thread. Used on the event loop only.
+    is_answered  they were answered before, so that those that failed are lost
     """
+    if len(results) == 1 and type(results[0]) is Written:  # by far the commonest
+        return Used(records_in=1)
+    written = sum(isinstance(one, Written) for one in results)
+    unknown = sum(isinstance(one, Refused) and one.is_unknown for one in results)
+    failed = len(results) - written - unknown
+    return Used(
+        records_in=written,
+        records_failed=failed,
+        records_unknown=unknown,
+        records_lost=failed + unknown if is_answered else 0,
+    )
 
-    def __init__(self, ends: Ends) -> None:
-        self._ends = ends
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="produce-ends")
-        self._topics: dict[str, _Topic] = {}
-        self._asked: dict[str, asyncio.Future[_Topic]] = {}
 
-    async def after(self, topic: str, results: Sequence[Result]) -> list[str | None]:
-        """Return a cursor for each result that is a written record."""
-        known = self._topics.get(topic)
-        if known is None or time.monotonic() >= known.stale_s:
-            known = await self._ask(topic)
-        return [known.token(topic, one) if isinstance(one, Written) else None for one in results]
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _ask(self, topic: str) -> _Topic:
-        asked = self._asked.get(topic)
-        if asked is None:
-            loop = asyncio.get_running_loop()
-            asked = self._asked[topic] = loop.run_in_executor(self._pool, self._look, topic)
-            asked.add_done_callback(lambda _: self._asked.pop(topic))
-        # Shielded: other callers wait for the same answer.
-        known = self._topics[topic] = await asyncio.shield(asked)
-        return known
-
-    def _look(self, topic: str) -> _Topic:
-        """Run in the thread."""
-        try:
-            cluster = self._ends.cluster_id(ASK_S)
-            marks = self._ends.watermarks(topic, ASK_S)
-            epoch = self._epoch(topic)
-        except (KafkaUnavailable, UnknownTopic) as error:
-            log.warning("produce.ends_unknown", topic=topic, reason=str(error))
-            return _Topic(None, time.monotonic() + ASK_AGAIN_S)
-        offsets = {partition: high for partition, (_, high) in marks.items()}
-        position = TopicPosition(tag(topic), epoch, offsets)
-        return _Topic(Cursor(tag(cluster), 0, (position,)), time.monotonic() + ENDS_S)
-
-    def _epoch(self, topic: str) -> bytes:
-        try:
-            return tag(self._ends.topic_id(topic, ASK_S))
-        except NoAdminApi:
-            return NO_EPOCH
+def _early(result: Result) -> Refused | None:
+    """Return why a record that was just given is not taken; None while nobody knows more."""
+    return result if isinstance(result, Refused) and result is not UNANSWERED else None

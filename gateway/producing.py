@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from gateway import messages
 from gateway.batch import read_entries, report
 from gateway.messages import Produce
-from gateway.produce import Writer
+from gateway.produce import Writer, used_of
 from gateway.tolls import Tolls
 from kafkahub.errors import TooManyOutstanding
 from kafkahub.kafka.record import Entry
@@ -55,6 +55,7 @@ class Producing:
     ) -> None:
         try:
             results = await self._writer.write(wish.topic, entries, door=DOOR)
+            self._tolls.wrote(self._principal, DOOR, wish.topic, used_of(results))
             shown, cursors = await self._writer.shown(self._principal, wish.topic, results)
             await self._tell(messages.produced(wish.id, report(shown, ids, cursors)))
         finally:

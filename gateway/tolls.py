@@ -52,7 +52,10 @@ class Tolls:
         """
         cost = policies.cost(records_in=records, bytes_in=size, topic=topic)
         self._admit(principal, "", cost, transport)
-        used = Used(requests=1, records_in=records, bytes_in=size)
+        self._note(principal, transport, Used(requests=1, bytes_in=size), topic)
+
+    def wrote(self, principal: Principal, transport: str, topic: str, used: Used) -> None:
+        """Note what became of records; they were charged when they came."""
         self._note(principal, transport, used, topic)
 
     def heard(self, principal: Principal, transport: str, size: int) -> float:

@@ -25,7 +25,7 @@ MAX_BYTES = 2 * 1024 * 1024
 MAX_LINES = 10_000
 MAX_FAULTS = 200
 REQUIRED = ("partner", "topic")
-SETTINGS = ("valid_until", "quota", *grant_rules.MEMBERS)
+SETTINGS = ("valid_until", "quota", *grant_rules.MEMBERS, *grant_rules.WRITE_MEMBERS)
 COLUMNS = (*REQUIRED, "action", *SETTINGS)
 YES, NO = frozenset({"", "true", "yes", "1"}), frozenset({"false", "no", "0"})
 CREATE, UPDATE, SAME = "create", "update", "unchanged"
@@ -215,8 +215,10 @@ class _Reader:
     def _has_faults(self, line: int, tried: Grant) -> bool:
         try:
             quotas.read(tried.quota)
+            if self._is_misplaced(line, tried):
+                return True
             if tried.action == Grant.Action.WRITE:
-                return self._is_ruled(line, tried)
+                return False
             projection_of(tried, rows.live_topic(tried.topic))
         except Invalid as error:
             self._faults += [
@@ -226,13 +228,15 @@ class _Reader:
             return True
         return False
 
-    def _is_ruled(self, line: int, tried: Grant) -> bool:
-        """Note the rules of a grant to write; return whether there are any."""
+    def _is_misplaced(self, line: int, tried: Grant) -> bool:
+        """Note the members that the grant's action does not have; return whether there are any."""
+        is_write = tried.action == Grant.Action.WRITE
+        names: Sequence[str] = grant_rules.MEMBERS if is_write else grant_rules.WRITE_MEMBERS
+        text = grant_rules.READ_ONLY if is_write else grant_rules.WRITE_ONLY
         plain = Grant()
-        ruled = [n for n in grant_rules.MEMBERS if getattr(tried, n) != getattr(plain, n)]
-        text = "A grant to write has no such rule: it shows nothing."
-        self._faults += [LineFault(line, name, text) for name in ruled]
-        return bool(ruled)
+        misplaced = [name for name in names if getattr(tried, name) != getattr(plain, name)]
+        self._faults += [LineFault(line, name, text) for name in misplaced]
+        return bool(misplaced)
 
 
 def _action(text: str) -> str:
@@ -265,6 +269,10 @@ def _truth(text: str) -> bool:
     return word in YES
 
 
+def _choice(text: str) -> bool:
+    return bool(text) and _truth(text)
+
+
 def _whole(text: str) -> int | None:
     if text and not (text.isascii() and text.isdecimal()):
         raise BadCell("A number is needed.")
@@ -283,4 +291,6 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "key_visible": _truth,
     "history_from": _moment,
     "max_bytes": _whole,
+    "allow_unconfirmed": _choice,
+    "hide_offsets": _choice,
 }

@@ -41,6 +41,8 @@ def live_grant(row: GrantRow, topic: LiveTopic, old: Grant | None = None) -> Gra
         valid_until_ms=_unix_ms(row, "valid_until"),
         projection=projection,
         spent_until_ms=_unix_ms(row, "spent_until"),
+        allow_unconfirmed=row.allow_unconfirmed,
+        hide_offsets=row.hide_offsets,
     )
 
 

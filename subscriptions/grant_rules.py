@@ -27,6 +27,10 @@ MEMBERS: Final = (
     "max_bytes",
 )
 """Columns of a grant that decide what is shown."""
+WRITE_MEMBERS: Final = ("allow_unconfirmed", "hide_offsets")
+"""Columns of a grant that decide how is written."""
+READ_ONLY: Final = "A grant to write has no such rule: it shows nothing."
+WRITE_ONLY: Final = "Only a grant to write has this."
 MAX_KEYS, MAX_POINTERS, MAX_HEADERS = 1_000, 200, 50
 MAX_TEXT, MAX_DEPTH = 500, 16
 JSON: Final = "json"

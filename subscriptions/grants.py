@@ -24,6 +24,9 @@ class Grant:
     valid_until_ms  Unix time in ms from which it is over, or None for no end
     projection      what it shows of which records; None: everything as it is
     spent_until_ms  Unix time in ms until which its quota lets nothing through, or None
+
+    allow_unconfirmed  records may be answered before Kafka has them
+    hide_offsets       answers to what was written tell no offsets
     """
 
     id: str
@@ -34,6 +37,8 @@ class Grant:
     valid_until_ms: int | None = None
     projection: Projection | None = None
     spent_until_ms: int | None = None
+    allow_unconfirmed: bool = False
+    hide_offsets: bool = False
 
     @property
     def is_filtered(self) -> bool:
@@ -46,9 +51,14 @@ class Grant:
         return self.projection is not None and self.projection.is_masked
 
     @property
+    def hides_offsets(self) -> bool:
+        """Whether offsets of what was written are kept from the partner."""
+        return self.is_filtered or self.hide_offsets
+
+    @property
     def seals(self) -> bool:
-        """Whether its cursors are sealed."""
-        return self.is_filtered or self.is_masked
+        """Whether its cursors must not be in the open."""
+        return self.hides_offsets or self.is_masked
 
     def is_spent(self, now_ms: int) -> bool:
         """Return whether its quota is used up at this Unix time in ms."""

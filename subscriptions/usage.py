@@ -25,27 +25,6 @@ HOUR_S = 3_600
 
 log = structlog.get_logger()
 
-ADD = """
-INSERT INTO subscriptions_usagehour AS kept
-       (partner_id, hour, door, topic,
-        requests, refused, records_in, bytes_in, records_out, bytes_out)
-SELECT u.partner, to_timestamp(u.hour * 3600.0), u.door, u.topic,
-       u.requests, u.refused, u.records_in, u.bytes_in, u.records_out, u.bytes_out
-  FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
-              %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-       AS u(partner, hour, door, topic,
-            requests, refused, records_in, bytes_in, records_out, bytes_out)
-  JOIN subscriptions_partner AS p ON p.id = u.partner
- ORDER BY u.partner, u.hour, u.door, u.topic
-ON CONFLICT (partner_id, hour, door, topic) DO UPDATE SET
-       requests = kept.requests + EXCLUDED.requests,
-       refused = kept.refused + EXCLUDED.refused,
-       records_in = kept.records_in + EXCLUDED.records_in,
-       bytes_in = kept.bytes_in + EXCLUDED.bytes_in,
-       records_out = kept.records_out + EXCLUDED.records_out,
-       bytes_out = kept.bytes_out + EXCLUDED.bytes_out
-"""  # by the unique index usage_once_an_hour, in one order of row locks in all processes
-
 
 class Key(NamedTuple):
     """What is counted apart; ``hour`` is Unix time in whole hours."""
@@ -58,7 +37,14 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class Used:
-    """How much; ``refused`` are requests over a limit."""
+    """How much.
+
+    refused          requests over a limit
+    records_in       written
+    records_failed   certainly not written
+    records_unknown  maybe written
+    records_lost     of these two, the ones that were answered before (``ack=enqueued``)
+    """
 
     requests: int = 0
     refused: int = 0
@@ -66,6 +52,9 @@ class Used:
     bytes_in: int = 0
     records_out: int = 0
     bytes_out: int = 0
+    records_failed: int = 0
+    records_unknown: int = 0
+    records_lost: int = 0
 
     def add(self, other: "Used") -> None:
         self.requests += other.requests
@@ -74,9 +63,40 @@ class Used:
         self.bytes_in += other.bytes_in
         self.records_out += other.records_out
         self.bytes_out += other.bytes_out
+        self.records_failed += other.records_failed
+        self.records_unknown += other.records_unknown
+        self.records_lost += other.records_lost
 
 
 COLUMNS = tuple(each.name for each in fields(Used))
+
+ADD = """
+INSERT INTO subscriptions_usagehour AS kept
+       (partner_id, hour, door, topic,
+        requests, refused, records_in, bytes_in, records_out, bytes_out,
+        records_failed, records_unknown, records_lost)
+SELECT u.partner, to_timestamp(u.hour * 3600.0), u.door, u.topic,
+       u.requests, u.refused, u.records_in, u.bytes_in, u.records_out, u.bytes_out,
+       u.records_failed, u.records_unknown, u.records_lost
+  FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
+              %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+              %s::bigint[])
+       AS u(partner, hour, door, topic,
+            requests, refused, records_in, bytes_in, records_out, bytes_out,
+            records_failed, records_unknown, records_lost)
+  JOIN subscriptions_partner AS p ON p.id = u.partner
+ ORDER BY u.partner, u.hour, u.door, u.topic
+ON CONFLICT (partner_id, hour, door, topic) DO UPDATE SET
+       requests = kept.requests + EXCLUDED.requests,
+       refused = kept.refused + EXCLUDED.refused,
+       records_in = kept.records_in + EXCLUDED.records_in,
+       bytes_in = kept.bytes_in + EXCLUDED.bytes_in,
+       records_out = kept.records_out + EXCLUDED.records_out,
+       bytes_out = kept.bytes_out + EXCLUDED.bytes_out,
+       records_failed = kept.records_failed + EXCLUDED.records_failed,
+       records_unknown = kept.records_unknown + EXCLUDED.records_unknown,
+       records_lost = kept.records_lost + EXCLUDED.records_lost
+"""  # by the unique index usage_once_an_hour, in one order of row locks in all processes
 
 
 class Usage:

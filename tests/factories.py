@@ -159,7 +159,7 @@ def connect() -> closing[Conn]:
 def roomy_plan() -> Plan:
     """Return a default plan under which no test meets a rate limit."""
     wide = {"per_s": 1_000_000, "burst": 1_000_000}
-    rules = {"key": dict.fromkeys(("requests", "control"), wide)}
+    rules = {"key": dict.fromkeys(("requests", "control", "records-in"), wide)}
     return Plan.objects.create(name="roomy", is_default=True, rules=rules)
 
 

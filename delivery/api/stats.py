@@ -41,7 +41,15 @@ SUBSCRIPTION = {
 STATS = {
     "as_of": "2026-11-23T04:19:00.456Z",
     "subscriptions": [SUBSCRIPTION],
-    "produce": [{"topic": "orders", "written_24h": 5}],
+    "produce": [
+        {
+            "topic": "orders",
+            "written_24h": 5,
+            "failed_24h": 0,
+            "unknown_24h": 0,
+            "lost_unconfirmed_24h": 0,
+        }
+    ],
     "limits": [{"name": "requests", "limit": 200, "remaining": 199, "reset_s": 1}],
 }
 

@@ -50,9 +50,9 @@ class Account:
         if refusal is not None:
             raise refusal.error()
 
-    def wrote(self, principal: Principal, topic: str, records: int) -> None:
-        """Note records that are in Kafka; they were charged when they came."""
-        self.usage.note(principal.partner, DOOR, Used(records_in=records), topic)
+    def wrote(self, principal: Principal, topic: str, used: Used) -> None:
+        """Note what became of records; they were charged when they came."""
+        self.usage.note(principal.partner, DOOR, used, topic)
 
     def gave(self, principal: Principal, given: Given) -> float:
         """Charge records that go out; return the seconds to wait before more does."""

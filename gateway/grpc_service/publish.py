@@ -9,11 +9,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.grpc_service import faults
 from gateway.grpc_service.asked import check_topic, entries_of, wrong
 from gateway.grpc_service.front import Call, Failed, Front, hear, parse
-from gateway.produce import Writer
+from gateway.produce import Writer, used_of
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from gateway.receipts import Once, checked_key, fingerprint
-from kafkahub.errors import Forbidden, HubError, Invalid, Unavailable
-from kafkahub.kafka.record import Entry, Refused, Result, Written
+from kafkahub.errors import HubError, Invalid, Unavailable
+from kafkahub.kafka.record import Entry, Refused, Result
 from kafkahub.limits.policies import cost
 from subscriptions.grants import Principal
 from subscriptions.receipts import key_of
@@ -97,16 +97,18 @@ class Publishing:
     ) -> pb.PublishResponse:
         check_topic(asked.topic)
         self._writer.authorize(call.principal, asked.topic)
-        if asked.ack == pb.ACK_MODE_ENQUEUED:
-            raise Forbidden("The grant does not allow records without confirmation.")
+        is_enqueued = asked.ack == pb.ACK_MODE_ENQUEUED
+        if is_enqueued:
+            self._check_enqueued(call.principal, asked)
         entries = entries_of(asked)
         self._front.admit(
             call, cost(requests=1, bytes_in=size, records_in=len(entries), topic=asked.topic)
         )
+        if is_enqueued:
+            return self._enqueue(call.principal, asked, entries)
         results, is_replayed = await self._write(call.principal, asked, entries)
         if not is_replayed:
-            written = sum(isinstance(one, Written) for one in results)
-            self._front.account.wrote(call.principal, asked.topic, written)
+            self._front.account.wrote(call.principal, asked.topic, used_of(results))
         shown, cursors = await self._writer.shown(call.principal, asked.topic, results)
         return pb.PublishResponse(
             results=[
@@ -114,6 +116,37 @@ class Publishing:
                 for record, result, cursor in zip(asked.records, shown, cursors, strict=True)
             ],
             replayed=is_replayed,
+        )
+
+    def _check_enqueued(self, principal: Principal, asked: pb.PublishRequest) -> None:
+        """Raise Invalid and ActionNotGranted where a batch may not be answered before Kafka."""
+        if asked.idempotency_key:
+            text = "It needs ACK_MODE_ALL: only then is there something to repeat."
+            raise Invalid([wrong("idempotency_key", text)])
+        self._writer.allow_unconfirmed(principal, asked.topic)
+
+    def _enqueue(
+        self, principal: Principal, asked: pb.PublishRequest, entries: Sequence[Entry]
+    ) -> pb.PublishResponse:
+        """Answer before Kafka does: a result without an outcome is a record that was taken."""
+        wrote = self._front.account.wrote
+        refused = self._writer.enqueue(
+            asked.topic,
+            entries,
+            door=DOOR,
+            settled=lambda late: wrote(principal, asked.topic, used_of(late, is_answered=True)),
+        )
+        left = [one for one in refused if one is not None]
+        wrote(principal, asked.topic, used_of(left))
+        if len(left) == len(entries) and all(_is_untouched(one) for one in left):
+            raise Unavailable("Kafka takes no records right now; nothing was written.")
+        return pb.PublishResponse(
+            results=[
+                pb.RecordResult(client_id=record.client_id)
+                if result is None
+                else _result(record, result, None)
+                for record, result in zip(asked.records, refused, strict=True)
+            ]
         )
 
     async def _write(

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway import batch, native
 from gateway.confluent import media_type
-from gateway.produce import Given
+from gateway.produce import Given, used_of
 from gateway.rest.call import Call, Headers, Reply
 from gateway.rest.native_errors import problem_body
 from gateway.rest.parts import DOOR, Parts, charge
@@ -19,7 +19,6 @@ from gateway.rest.v2 import (
     replayed,
 )
 from kafkahub.errors import (
-    ActionNotGranted,
     Fault,
     Invalid,
     NotAcceptable,
@@ -29,10 +28,12 @@ from kafkahub.errors import (
 from kafkahub.kafka.record import Refused, Result
 from kafkahub.limits import policies
 from kafkahub.problems import RETRY_AFTER_S, status_of
+from subscriptions import usage
 from subscriptions.live import LiveTopic
 
 PARAMETERS: Final = frozenset({"key", "partition", "timestamp", "ack"})
 BATCH_PARAMETERS: Final = frozenset({"ack"})
+ENQUEUED: Final = "enqueued"
 _ANY: Final = frozenset({"", "*/*", "application/*", "application/json"})
 NO_STORE: Final = (b"cache-control", b"no-store")
 RETRIABLE: Final = frozenset({429, 503})
@@ -68,7 +69,7 @@ async def _entered(parts: Parts, call: Call, topic: str, parameters: frozenset[s
     cost = policies.cost(requests=1, bytes_in=call.length, topic=topic)
     charge(parts, call.who, call, cost)
     check_accept(call.header(b"accept"))
-    _check_ack(call)
+    _check_ack(parts, call, topic)
     if not await parts.topology.partitions(topic):
         raise TopicNotFound
     return live
@@ -93,15 +94,15 @@ def check_accept(accept: str) -> None:
         raise NotAcceptable("Answers are application/json.")
 
 
-def _check_ack(call: Call) -> None:
+def _check_ack(parts: Parts, call: Call, topic: str) -> None:
     ack = call.query.get("ack", "all")
-    if ack not in ("all", "enqueued"):
+    if ack not in ("all", ENQUEUED):
         raise Invalid([Fault("", "invalid_parameter", "ack: it is all or enqueued.")])
-    if ack == "enqueued":
+    if ack == ENQUEUED:
         if b"idempotency-key" in call.headers:
             text = "An Idempotency-Key needs ack=all: only then is there something to repeat."
             raise Invalid([Fault("", "invalid_parameter", text)])
-        raise ActionNotGranted("No grant allows ack=enqueued.")
+        parts.writer.allow_unconfirmed(call.who, topic)
 
 
 def _content_type(call: Call) -> str:
@@ -117,6 +118,8 @@ async def _written(
 ) -> Reply:
     given, ids = batch_in
     charge_records(parts, call.who, call, live.name, len(given))
+    if call.raw_query and call.query.get("ack") == ENQUEUED:
+        return _enqueued(parts, call, live.name, (given, ids), len(body))
     told: list[tuple[bytes, bytes]] = []
     if b"idempotency-key" in call.headers:
         key = idempotency_key(call.who, call, body)
@@ -125,9 +128,33 @@ async def _written(
         told += replayed(done)
     else:
         results = await parts.writer.write(live.name, given, door=DOOR)
-    count_usage(call.who, live.name, results, len(body))
+    count_usage(call.who, live.name, () if told else results, len(body))
     shown, cursors = await parts.writer.shown(call.who, live.name, results)
     return _report(parts, call, shown, batch.report(shown, ids, cursors), told)
+
+
+def _enqueued(
+    parts: Parts,
+    call: Call,
+    topic: str,
+    batch_in: tuple[Sequence[Given], Sequence[str | None]],
+    size: int,
+) -> Reply:
+    """Answer before Kafka does: what is lost after that is counted, and told to nobody."""
+    given, ids = batch_in
+    partner, books = call.who.partner, usage.process_usage()
+    refused = parts.writer.enqueue(
+        topic,
+        given,
+        door=DOOR,
+        settled=lambda late: books.note(partner, DOOR, used_of(late, is_answered=True), topic),
+    )
+    left = [one for one in refused if one is not None]
+    count_usage(call.who, topic, left, size)
+    accepted = len(given) - len(left)
+    if not accepted:
+        return _report(parts, call, left, batch.report(left, ids, [None] * len(left)), [])
+    return Reply(202, _encode({"accepted": accepted}), b"application/json", [NO_STORE])
 
 
 def _report(

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway import confluent, envelopes, receipts
+from gateway.produce import used_of
 from gateway.rest.call import Call, Headers, Reply
 from gateway.rest.parts import DOOR, Parts, any_grant, charge, granted, visible
 from kafkahub.errors import Invalid, NotFound, TopicNotFound, Unavailable
-from kafkahub.kafka.record import Refused, Result, Written
+from kafkahub.kafka.record import Refused, Result
 from kafkahub.limits import policies
 from subscriptions import usage
 from subscriptions.grants import Principal
@@ -124,7 +125,7 @@ async def produce(parts: Parts, call: Call, name: str, text: str | None = None) 
         done = await parts.once.write(_key(principal, call, body), name, given, door=DOOR)
         results = done.results
         told = replayed(done)
-    count_usage(principal, name, results, len(body))
+    count_usage(principal, name, results if not told else (), len(body))
     return answered(results, hides=hides, strict=strict)._replace(headers=told)
 
 
@@ -184,9 +185,13 @@ def charge_records(parts: Parts, principal: Principal, call: Call, name: str, co
 
 
 def count_usage(principal: Principal, name: str, results: Sequence[Result], size: int) -> None:
-    """Count a produce request for the partner's usage: the records that are in Kafka."""
-    written = sum(isinstance(one, Written) for one in results)
-    used = usage.Used(requests=1, records_in=written, bytes_in=size)
+    """Count a produce request for the partner's usage.
+
+    results  what became of its records just now; () where that was told before
+    size     bytes of the request
+    """
+    used = used_of(results)
+    used.requests, used.bytes_in = 1, size
     usage.process_usage().note(principal.partner, DOOR, used, name)
 
 

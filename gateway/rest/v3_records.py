@@ -51,6 +51,7 @@ async def batch(parts: Parts, call: Call, cluster: str, topic: str) -> Reply:
         _charge(parts, call, topic, len(reads))
         given = [one.given for one in reads if not isinstance(one.given, Refusal)]
         done = await parts.once.write(key, topic, given, door=DOOR)
+        _count(call, topic, given, () if done.is_replayed else done.results)
         results: Sequence[Result | Refusal] = _whole(reads, done.results)
         headers = [*replayed(done)]
     else:
@@ -95,9 +96,15 @@ async def _write(
         one.given for one in reads if not isinstance(one.given, Refusal)
     ]
     written = await parts.writer.write(topic, given, door=DOOR) if given else []
+    _count(call, topic, given, written)
+    return _whole(reads, written)
+
+
+def _count(
+    call: Call, topic: str, given: Sequence[Entry | Refused], written: Sequence[Result]
+) -> None:
     size = sum(len(one.value or b"") for one in given if isinstance(one, Entry))
     count_usage(call.who, topic, written, size)
-    return _whole(reads, written)
 
 
 def _whole(reads: Sequence[Read], written: Sequence[Result]) -> list[Result | Refusal]:

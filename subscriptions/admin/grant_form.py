@@ -17,7 +17,6 @@ from subscriptions.projection import Projection
 
 NOTHING = "-"
 """Line that stands for an empty list, where an empty field means something else."""
-READ_ONLY = "A grant to write has no such rule: it shows nothing."
 
 
 class RuleText(forms.CharField):
@@ -140,7 +139,8 @@ class GrantForm(AnyForm):
             "action",
             "valid_until",
             "quota",
-            *(name for name in grant_rules.MEMBERS),
+            *grant_rules.MEMBERS,
+            *grant_rules.WRITE_MEMBERS,
         )
 
     def clean(self) -> dict[str, Any]:
@@ -158,15 +158,17 @@ class GrantForm(AnyForm):
         Raises Invalid for rules that cannot be taken.
         """
         given = {name: self.cleaned_data[name] for name in grant_rules.MEMBERS}
+        writing = {name: self.cleaned_data[name] for name in grant_rules.WRITE_MEMBERS}
         quotas.read(self.cleaned_data["quota"])
         fixed = {
             name: self.cleaned_data.get(name, getattr(self.instance, name, None))
             for name in ("partner", "topic", "action", "valid_until")
         }
-        grant = Grant(**fixed, **given)
+        grant = Grant(**fixed, **given, **writing)
         if grant.action == Grant.Action.WRITE:
-            _refuse_rules(given)
+            _refuse(given, grant_rules.READ_ONLY)
             return grant, None
+        _refuse(writing, grant_rules.WRITE_ONLY)
         return grant, projection_of(grant, rows.live_topic(grant.topic))
 
     def _tell(self, error: Invalid) -> None:
@@ -190,10 +192,11 @@ for _name, _field in TEXTS.items():
     GrantForm.declared_fields[_name] = GrantForm.base_fields[_name] = _field
 
 
-def _refuse_rules(given: Mapping[str, object]) -> None:
+def _refuse(given: Mapping[str, object], text: str) -> None:
+    """Raise Invalid for members that the grant's action does not have."""
     plain = Grant()
     faults = [
-        Fault(f"/{name}", "not_allowed", READ_ONLY)
+        Fault(f"/{name}", "not_allowed", text)
         for name, value in given.items()
         if value != getattr(plain, name)
     ]

@@ -79,6 +79,7 @@ class GrantAdmin(VersionedAdmin[Grant]):
         ),
         ("Which records", {"fields": ("key_rule", "row_filter", "history_from", "max_bytes")}),
         ("What of them", {"fields": ("fields", "masks", "headers", "key_visible")}),
+        ("Writing", {"fields": ("allow_unconfirmed", "hide_offsets")}),
         ("Times", {"fields": ("id", "version", "created_at", "updated_at")}),
     )
 
@@ -118,7 +119,8 @@ class GrantAdmin(VersionedAdmin[Grant]):
         return links([("Audit", AuditEvent, {"object_id__exact": grant.pk})])
 
     def create(self, actor: Actor, obj: Grant, form: AnyForm) -> Grant:
-        rules = {name: form.cleaned_data[name] for name in ("quota", *grant_rules.MEMBERS)}
+        names = ("quota", *grant_rules.MEMBERS, *grant_rules.WRITE_MEMBERS)
+        rules = {name: form.cleaned_data[name] for name in names}
         action = Grant.Action(obj.action)
         return create_grant(actor, obj.partner, obj.topic, action, obj.valid_until, **rules)
 

@@ -39,6 +39,15 @@ class UsageHour(models.Model):
     refused = models.PositiveBigIntegerField(default=0, help_text="Requests over a limit.")
     records_in = models.PositiveBigIntegerField(default=0)
     bytes_in = models.PositiveBigIntegerField(default=0)
+    records_failed = models.PositiveBigIntegerField(
+        default=0, help_text="Records that came in and are certainly not in Kafka."
+    )
+    records_unknown = models.PositiveBigIntegerField(
+        default=0, help_text="Records of which nobody can tell whether they are in Kafka."
+    )
+    records_lost = models.PositiveBigIntegerField(
+        default=0, help_text="Records that were answered before Kafka failed to take them."
+    )
     records_out = models.PositiveBigIntegerField(default=0)
     bytes_out = models.PositiveBigIntegerField(default=0)
 

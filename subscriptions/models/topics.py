@@ -129,6 +129,15 @@ class Grant(models.Model):
         help_text='What may be used in a day or month (UTC), such as {"period": "month", '
         '"records": 1000000, "hard": true}; also "bytes". Not hard: only told of.',
     )
+    allow_unconfirmed = models.BooleanField(
+        default=False,
+        help_text="Writing: the partner may ask for an answer before Kafka's (`ack=enqueued`); "
+        "records are lost when our process dies.",
+    )
+    hide_offsets = models.BooleanField(
+        default=False,
+        help_text="Writing: answers tell no offsets, which would count the records of others.",
+    )
     spent_until = models.DateTimeField(
         null=True, editable=False, help_text="A hard quota is used up until then."
     )

@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from kafkahub import config
+from kafkahub import clock, config
 from kafkahub.kafka.options import producer_options
 from kafkahub.kafka.producer import Producer
 from subscriptions.audit import Actor, ActorKind
+from subscriptions.models import UsageHour
 from subscriptions.pull import groups, positions, reads
 from subscriptions.pull.groups import Start
 from subscriptions.pull.positions import Commit
@@ -62,6 +63,36 @@ def test_who_has_read_up_is_live(alice: Caller, pulling: tuple[Name, str]) -> No
 
     assert shown["state"] == "live"
     assert (shown["topics"][0]["lag_records"], shown["topics"][0]["lag_seconds"]) == (0, 0.0)
+
+
+def test_what_was_written_failed_and_was_lost_is_told_by_topic(alice: Caller) -> None:
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    for door in ("rest", "grpc"):
+        UsageHour.objects.create(
+            partner=alice.partner,
+            hour=hour,
+            door=door,
+            topic="orders",
+            records_in=3,
+            records_failed=2,
+            records_unknown=1,
+            records_lost=1,
+        )
+    UsageHour.objects.create(
+        partner=alice.partner, hour=hour, door="sse", topic="read", records_out=9
+    )
+
+    told = json_of(alice.get("/stats"))["produce"]
+
+    assert told == [
+        {
+            "topic": "orders",
+            "written_24h": 6,
+            "failed_24h": 4,
+            "unknown_24h": 2,
+            "lost_unconfirmed_24h": 2,
+        }
+    ]
 
 
 def test_webhooks_and_limits_stand_beside(alice: Caller, charlie: Caller) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -12,16 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from kafkahub import config
 from kafkahub.devstack.kafka import VARIABLE
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options, reader_options
 from kafkahub.kafka.reader import Reader
 from kafkahub.kafka.record import Position
-from subscriptions.models import Grant
+from subscriptions.models import Grant, UsageHour
 from tests import factories
 from tests.conformance.client import Answer, Client
 from tests.fakes.own_broker import Broker, own_broker
+from tests.gateway import grpc_rig
 from tests.streams.web import Web, running, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
@@ -126,6 +129,12 @@ def load(web: Web) -> Iterator[Load]:
     made.finish()
 
 
+def ends(broker: Broker) -> int:
+    """Return how many records Kafka has."""
+    marks = Admin(admin_options(broker.settings(config.load()))).watermarks(TOPIC)
+    return sum(high - low for low, high in marks.values())
+
+
 def stored(broker: Broker) -> list[int]:
     """Return the numbers that Kafka has, each as often as it is there."""
     settings = broker.settings(config.load())
@@ -139,6 +148,49 @@ def stored(broker: Broker) -> list[int]:
         found += [json.loads(one.value or b"")["number"] for one in reader.read(500, 0.5)]
     reader.close()
     return found
+
+
+QUEUE = 20_000
+"""Records that the queue to Kafka takes."""
+
+
+def test_what_is_answered_before_kafka_is_bounded_and_its_loss_is_counted(
+    broker: Broker, web: Web, tmp_path: Path
+) -> None:
+    owner = factories.partner()
+    factories.roomy_plan()
+    write = {"action": Grant.Action.WRITE, "allow_unconfirmed": True}
+    Grant.objects.create(partner=owner, topic=factories.topic(TOPIC), **write)
+    key = factories.caller(owner, scopes=frozenset({"topic:*:write"})).key
+    by_rest = Client(web.url, key)
+    path, kind = f"/api/v1/topics/{TOPIC}/records?ack=enqueued", "application/x-ndjson"
+
+    def batch(count: int) -> pb.PublishRequest:
+        records = [pb.Record(value=b"1")] * count
+        return pb.PublishRequest(topic=TOPIC, records=records, ack=pb.ACK_MODE_ENQUEUED)
+
+    with grpc_rig.serving(tmp_path, kafka_bootstrap=broker.bootstrap) as server:
+        by_grpc = grpc_rig.Client(server.target, key)
+        wait_for(lambda: by_rest.post(path, b"1", kind).status == 202, lambda: TOPIC)
+        wait_for(lambda: not by_grpc.call("Publish", batch(1)).results[0].error.code, lambda: TOPIC)
+        wait_for(lambda: ends(broker) == 2, lambda: ends(broker))
+        broker.stop()
+        taken = [by_rest.post(path, b"1\n" * (QUEUE // 2), kind) for _ in range(2)]
+        full = by_rest.post(path, b"1\n2", kind)
+        for _ in range(QUEUE // 1_000):
+            by_grpc.call("Publish", batch(1_000))
+        failure = grpc_rig.failing(lambda: by_grpc.call("Publish", batch(1)))
+        server.signal(signal.SIGTERM)  # both wait for what Kafka will not say, and count that too
+        web.stop()
+        server.stop()
+
+    assert [(one.status, one.json) for one in taken] == [(202, {"accepted": QUEUE // 2})] * 2
+    assert full.code == (503, "unavailable")
+    assert (full.json["outcome"], int(full.headers["retry-after"])) == ("not_written", 5)
+    assert (failure.code.name, failure.reason) == ("UNAVAILABLE", "UNAVAILABLE")
+    used = UsageHour.objects.filter(partner=owner, topic=TOPIC).order_by("door")
+    counts = [(one.door, one.records_in, one.records_failed, one.records_lost) for one in used]
+    assert counts == [("grpc", 1, 1, QUEUE), ("rest", 1, 2, QUEUE)]
 
 
 def test_nothing_is_lost_or_doubled_while_the_broker_stands_still(

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from django.db.models import Sum
 
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
-from subscriptions.models import Grant
+from subscriptions.models import Grant, UsageHour
 from tests import factories
-from tests.conformance.client import V2, Client
+from tests.conformance.client import V2, Answer, Client, b64
 from tests.fakes.endpoint import Endpoint, Received
 from tests.flows.conftest import Hub
 from tests.gateway import grpc_rig
@@ -168,6 +169,94 @@ def test_one_group_is_read_in_turns_by_v2_and_grpc(doors: Doors) -> None:
     summary = doors.rest.get("/v3/clusters/kafkahub/consumer-groups/g/lag-summary")
     assert summary.json["total_lag"] == 0
     assert committed(doors) == RECORDS
+
+
+def test_where_the_grant_says_so_records_are_taken_before_kafka_has_them(doors: Doors) -> None:
+    topic = doors.hub.topic()
+    doors.entitled(topic)
+    at, json_type = f"/api/v1/topics/{topic}/records", "application/json"
+    ask = pb.PublishRequest(topic=topic, records=[pb.Record(client_id="a", value=b'{"id":3}')])
+    ask.ack = pb.ACK_MODE_ENQUEUED
+
+    def by_rest() -> Answer:
+        return doors.rest.post(f"{at}?ack=enqueued", b'{"id":0}', json_type)
+
+    assert by_rest().code == (403, "action_not_granted")
+    Grant.objects.filter(topic=topic, action=Grant.Action.WRITE).update(allow_unconfirmed=True)
+    wait_for(lambda: by_rest().status == 202, by_rest)
+    lines = b'{"id":1}\n{"id":2}'
+    many = doors.rest.post(f"{at}?ack=enqueued", lines, "application/x-ndjson")
+    some = doors.rest.post(
+        f"{at}:batch?ack=enqueued",
+        {"records": [{"id": "x", "value": 1}, {"id": "y", "value_base64": b64(bytes(1_100_000))}]},
+        json_type,
+    )
+    keyed = doors.rest.post(f"{at}?ack=enqueued", b"1", json_type, Idempotency_Key="k")
+    wait_for(lambda: grpc_takes(doors, ask), lambda: "the grant is not known")
+    ask.idempotency_key = "k"
+    failure = grpc_rig.failing(lambda: doors.grpc.call("Publish", ask))
+
+    assert (many.status, many.json) == (202, {"accepted": 2})
+    assert (some.status, some.json) == (202, {"accepted": 1})
+    assert keyed.code == (400, "invalid_parameter")
+    assert (failure.code.name, failure.fields) == ("INVALID_ARGUMENT", ["idempotency_key"])
+    read = doors.rest.get(f"{at}?wait=10")
+    wait_for(lambda: len(doors.rest.get(at).json["records"]) == 5, lambda: doors.rest.get(at).json)
+    assert read.status == 200
+
+
+def grpc_takes(doors: Doors, ask: pb.PublishRequest) -> bool:
+    """Return whether a record was taken: then its result has no outcome yet."""
+    try:
+        [result] = doors.grpc.call("Publish", ask).results
+    except grpc_rig.Failure:
+        return False
+    return result.client_id == "a" and result.WhichOneof("outcome") is None
+
+
+def test_a_grant_may_hide_the_offsets_of_what_is_written(doors: Doors) -> None:
+    topic = doors.hub.topic()
+    doors.entitled(topic)
+    Grant.objects.filter(topic=topic, action=Grant.Action.WRITE).update(hide_offsets=True)
+
+    def by_v2() -> dict[str, Any]:
+        (told,) = doors.rest.values(topic, 1)
+        return told
+
+    wait_for(lambda: by_v2()["offset"] == -1, by_v2)
+    native = doors.rest.post(f"/api/v1/topics/{topic}/records", b"1", "application/json")
+    [shown] = native.json["records"]
+    wait_for(lambda: doors.grpc.publish(topic, b"1").results[0].written.offset == -1, lambda: topic)
+
+    assert (shown["partition"], shown["offset"], shown["cursor"]) == (-1, -1, None)
+
+
+def test_each_record_is_counted_once_however_it_was_written(hub: Hub, tmp_path: Path) -> None:
+    topic, key = hub.topic(), factories.caller(hub.partner, scopes=SCOPES).key
+    factories.roomy_plan()
+    Grant.objects.create(
+        partner=hub.partner,
+        topic=factories.topic(topic),
+        action=Grant.Action.WRITE,
+        allow_unconfirmed=True,
+    )
+    with running(tmp_path) as web:
+        rest = Client(web.url, key)
+        wait_for(lambda: topic in rest.get("/topics").json, lambda: topic)
+        entries = {"entries": [{"id": "a", "value": {"type": "JSON", "data": 1}}]}
+        at = f"/v3/clusters/kafkahub/topics/{topic}/records:batch"
+        for _ in range(2):  # the second time tells what the first did
+            rest.produce(topic, {"value": 1}, Idempotency_Key="v2")
+            rest.post(at, entries, "application/json", Idempotency_Key="v3")
+            native = f"/api/v1/topics/{topic}/records"
+            rest.post(native, b"1", "application/json", Idempotency_Key="native")
+        rest.post(f"{native}?ack=enqueued", b"1\n2", "application/x-ndjson")
+        rest.produce(topic, {"value": 1, "partition": 99})
+        web.stop()  # which writes what was counted
+
+    used = UsageHour.objects.filter(partner=hub.partner, topic=topic)
+    sums = used.aggregate(Sum("records_in"), Sum("records_failed"), Sum("records_lost"))
+    assert sums == {"records_in__sum": 5, "records_failed__sum": 1, "records_lost__sum": 0}
 
 
 def committed(doors: Doors) -> int | None:

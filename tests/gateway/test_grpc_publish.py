@@ -300,9 +300,15 @@ def test_two_credentials_are_refused(play: Stage) -> None:
 
 
 def test_unconfirmed_records_need_a_right(play: Stage) -> None:
-    failure = failing(lambda: play.client().publish(play.topic, b"1", ack=pb.ACK_MODE_ENQUEUED))
+    client = play.client()
+    ask = pb.PublishRequest(topic=play.topic, records=[pb.Record(value=b"1")])
+    ask.ack = pb.ACK_MODE_ENQUEUED
 
-    assert failure.code is grpc.StatusCode.PERMISSION_DENIED
+    failure = failing(lambda: client.call("Publish", ask))
+    [answer] = client.stream("PublishStream", [pb.PublishStreamRequest(seq=1, batch=ask)])
+
+    assert (failure.code.name, failure.reason) == ("PERMISSION_DENIED", "ACTION_NOT_GRANTED")
+    assert answer.error.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
 
 
 def test_the_rate_is_told_and_held_to(play: Stage) -> None:

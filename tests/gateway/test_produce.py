@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -14,8 +15,8 @@ from kafkahub.errors import ActionNotGranted, Forbidden, NotFound
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.faults import KafkaUnavailable
 from kafkahub.kafka.options import admin_options, producer_options
-from kafkahub.kafka.producer import Batch, Producer
-from kafkahub.kafka.record import Entry, Refused, Written
+from kafkahub.kafka.producer import FULL, UNANSWERED, Batch, Producer
+from kafkahub.kafka.record import Entry, Refused, Result, Written
 from subscriptions import cursor
 from subscriptions.grants import Action, Grant, Principal
 from subscriptions.live import NOTHING, LiveTopic, Snapshot
@@ -195,6 +196,80 @@ def test_one_round_of_reports_wakes_everybody_who_waits() -> None:
             return [len(task.result()) for task in tasks]
 
     assert asyncio.run(run()) == [1, 2]
+
+
+def test_records_are_taken_before_kafka_has_them_and_losses_are_told() -> None:
+    made: list[Held] = []
+    too_large = Refused("record_too_large", "Too large.")
+    away = Refused("unavailable", "Kafka did not take the record.", is_retriable=True)
+
+    def make(hand_over: HandOver) -> Held:
+        made.append(Held(hand_over))
+        return made[0]
+
+    async def run() -> tuple[list[Refused | None], list[Result]]:
+        late: list[Result] = []
+        async with writer(snapshot("orders"), make, knows_ends=False) as one:
+            given: list[produce.Given] = [Entry(None, b"1"), too_large, Entry(None, b"2")]
+            refused = one.enqueue("orders", given, door="test", settled=late.extend)
+            batch = made[0].batches.pop()
+            batch.settle(0, Written(0, 7, None))
+            batch.settle(1, away)
+            made[0].hand_over([batch])
+        await asyncio.sleep(0)  # the turn in which it is told
+        return refused, late
+
+    refused, late = asyncio.run(run())
+
+    assert refused == [None, too_large, None]
+    assert late == [Written(0, 7, None), away]
+    used = produce.used_of(late, is_answered=True)
+    assert (used.records_in, used.records_failed, used.records_lost) == (1, 1, 1)
+
+
+def test_what_the_end_leaves_unanswered_is_told_as_unknown() -> None:
+    class Silent(Held):
+        def close(self) -> None:
+            """Give up, as the real one does after its deadline."""
+
+    async def run() -> tuple[list[Result], list[Result]]:
+        late: list[Result] = []
+        async with writer(snapshot("orders"), Silent, knows_ends=False) as one:
+            one.enqueue("orders", [Entry(None, b"1")], door="test", settled=late.extend)
+            waiting = asyncio.create_task(one.write("orders", [Entry(None, b"2")], door="test"))
+            await asyncio.sleep(0)  # it begins; one turn, no time
+        return late, await waiting
+
+    assert asyncio.run(run()) == ([UNANSWERED], [UNANSWERED])
+
+
+def test_a_full_queue_takes_no_more_and_nobody_is_told_later() -> None:
+    late: list[Result] = []
+    options = {**producer_options(config.load()), "queue.buffering.max.messages": 1}
+
+    def make(hand_over: HandOver) -> Producer:
+        return Producer({**options, "bootstrap.servers": "127.0.0.1:1"}, hand_over=hand_over)
+
+    async def run() -> list[list[Refused | None]]:
+        one = Writer(lambda: snapshot("orders"), make, NoEnds())
+        enqueue = partial(one.enqueue, "orders", door="test", settled=late.extend)
+        return [enqueue([Entry(None, b"1")]), enqueue([Entry(None, b"2")]), enqueue([])]
+
+    assert asyncio.run(run()) == [[None], [FULL], []]
+    assert late == []
+
+
+def test_who_may_not_write_without_confirmation_is_refused() -> None:
+    world = snapshot("orders")
+    trusted = {place: replace(one, allow_unconfirmed=True) for place, one in world.grants.items()}
+
+    async def run(known: Snapshot) -> None:
+        async with writer(known, knows_ends=False) as one:
+            one.allow_unconfirmed(ALICE, "orders")
+
+    asyncio.run(run(replace(world, grants=trusted)))
+    with pytest.raises(ActionNotGranted):
+        asyncio.run(run(world))
 
 
 def test_a_caller_that_is_gone_leaves_nothing_behind() -> None:

@@ -14,7 +14,7 @@ from kafkahub.limits import policies
 from kafkahub.limits.limiter import Limiter
 from subscriptions.grants import Principal
 from subscriptions.models import UsageHour
-from subscriptions.usage import Usage
+from subscriptions.usage import Usage, Used
 from tests import factories
 
 TIGHT = policies.limits(
@@ -54,13 +54,16 @@ def test_what_is_used_is_counted_by_door_and_topic(tolls: Tolls) -> None:
     tolls.enter(reader, "203.0.113.1", "ndjson")
     tolls.sent(reader, "ndjson", "orders", 7, 700)
     tolls.bring(reader, "ws", "orders", records=3, size=30)
+    tolls.wrote(reader, "ws", "orders", Used(records_in=2, records_failed=1))
     tolls.heard(reader, "ws", 40)
     tolls.usage.flush()
 
     hours = {(row.door, row.topic): row for row in UsageHour.objects.filter(partner=owner)}
     assert hours["sse", ""].requests == 1
     assert (hours["sse", "orders"].records_out, hours["sse", "orders"].bytes_out) == (7, 700)
-    assert (hours["websocket", "orders"].records_in, hours["websocket", ""].bytes_in) == (3, 40)
+    written = hours["websocket", "orders"]
+    assert (written.records_in, written.records_failed, written.bytes_in) == (2, 1, 30)
+    assert hours["websocket", ""].bytes_in == 40
 
 
 @pytest.mark.django_db

@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from gateway.register import row
+from subscriptions import grant_rules
 from subscriptions.grant_rules import KeyRule, Rules
 from subscriptions.projection import Projection, TopicForm
 from tests.conftest import MakeTopic
@@ -115,6 +116,25 @@ def test_the_cursor_of_a_written_record_reads_on_after_it(
         alice.subscribe("a", name, cursor=cursor)
 
         assert values(alice.events(1)) == [2]
+
+
+def test_where_a_grant_hides_records_a_report_tells_no_place(
+    server: Talking, topic: MakeTopic
+) -> None:
+    name = topic(1)
+    server.expose(name)
+    rules = grant_rules.read(
+        {"key_rule": {"equals": "a"}}, topic_format="json", history_from_ms=None
+    )
+    shows = Projection(rules, TopicForm(name, "json", "constant", ""), b"", "rules")
+    grants = server.snapshot.grants
+    hiding = replace(grants["acme", name, "read"], projection=shows)
+    server.snapshot = replace(server.snapshot, grants={**grants, ("acme", name, "read"): hiding})
+    with client(server.port) as alice:
+        alice.produce("p", name, numbers(1))
+        (told,) = alice.hear()["records"]
+
+    assert (told["partition"], told["offset"], told["cursor"]) == (-1, -1, None)
 
 
 def test_a_cursor_of_events_resumes_behind_them(server: Talking, topic: MakeTopic) -> None:

@@ -100,6 +100,22 @@ def test_a_fault_is_told_at_its_field_and_place(
     assert Grant.objects.get().version == 1
 
 
+def test_only_a_grant_to_write_lets_answers_come_before_kafka(olga: Client, acme: Partner) -> None:
+    factories.topic("orders")
+    posted = {"partner": acme.pk, "topic": "orders", "key_visible": "on", "allow_unconfirmed": "on"}
+
+    refused = text(olga.post(f"{GRANTS}add/", {**posted, "action": "read"}))
+    plan = grant_csv.plan("partner,topic,hide_offsets\nAcme,orders,true")
+    olga.post(f"{GRANTS}add/", {**posted, "action": "write"})
+
+    assert "Only a grant to write has this." in refused
+    assert [(one.line, one.column) for one in plan.faults] == [(2, "hide_offsets")]
+    grant = Grant.objects.get()
+    assert (grant.action, grant.allow_unconfirmed, grant.hide_offsets) == ("write", True, False)
+    [change] = grant_csv.plan("partner,topic,action,hide_offsets\nAcme,orders,write,yes").changes
+    assert change.values == {"hide_offsets": True}
+
+
 def test_a_grant_to_write_takes_no_rule_of_what_is_shown(olga: Client, acme: Partner) -> None:
     factories.topic("orders")
     posted = {"partner": acme.pk, "topic": "orders", "action": "write", **RULES}
