@@ -485,7 +485,7 @@ class Board:
         if self._retiring:
             self._succeed()
         if self._behind:
-            self._refill()
+            self._refill(now)
 
     def owing(self, now: float) -> frozenset[Place]:
         """Return the partitions held here whose floor nothing keeps back on purpose.
@@ -540,9 +540,9 @@ class Board:
             for other in partition.lanes.values()
         )
 
-    def _refill(self) -> None:
+    def _refill(self, now: float) -> None:
         for lane in self._behind:
-            free = 0 if lane.is_read_out else self._free(lane)
+            free = 0 if lane.is_read_out else self._free(lane, now)
             if free and not lane.is_granted and not lane.partition.is_leaving:
                 lane.is_granted = True
                 place = (lane.partition.topic, lane.partition.number)
@@ -559,12 +559,22 @@ class Board:
                     )
                 )
 
-    def _free(self, lane: Lane) -> int:
+    def _free(self, lane: Lane, now: float) -> int:
         """Return how many records to read for a lane that is behind: none until half is free."""
         if lane.is_waiting or lane in self._retiring:
             return 0
         if lane.form.subscription.endpoint.id in self.down:
-            return 0 if lane.queued or lane.returned else PROBES_MAX
+            return 0 if lane.queued or lane.returned else self._probes(lane, now)
         free = self._room.records - lane.queued
         has_room = free * REFILL_SHARE >= self._room.records
         return free if has_room and lane.queued_bytes < self._room.bytes_ else 0
+
+    def _probes(self, lane: Lane, now: float) -> int:
+        """Return how many records to read as probes: none where a parked head is to be one.
+
+        What is read behind heads would be parked, and an outage shall not make rows.
+        """
+        if isinstance(lane, OrderedLane) and lane.heads:
+            window = self.window(lane.form.subscription)
+            return 0 if window.parked.queue or window.not_before > now else PROBES_MAX
+        return PROBES_MAX

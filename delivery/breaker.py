@@ -66,6 +66,19 @@ class Breaker:
         self._probes = 0
         return True
 
+    def presume(self, now: float, failing_since: float) -> None:
+        """Open before any outcome: whoever had the endpoint's lanes before left it failing."""
+        self.failing_since = min(failing_since, self.failing_since or failing_since)
+        if not self.is_open:
+            self.opened_at = now
+            self._probes = 0
+
+    def is_doubtful(self, now: float) -> bool:
+        """Whether it is closed although what was sent last failed, for as long as it may."""
+        if self.is_open or self._in_a_row == 0 or self.failing_since is None:
+            return False
+        return now - self.failing_since >= SILENCE_S
+
     def next_probe_s(self, now: float, chance: float) -> float:
         """Return the seconds to the next probe, counting this one as planned.
 

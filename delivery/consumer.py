@@ -322,13 +322,15 @@ class Consumer:
             settled.setdefault(subscription, set()).add(offset)
         untold = gaps.untold(conn, *place)
         waiting = _waiting(conn, place)
+        nobody: dict[bytes, int | None] = {}
         replays = [row for row in positions.replay_lanes(conn, *place) if row.replay in wanted]
         return [Found(row, _settled_in(conn, row)) for row in replays] + [
             Found(
                 rows.get(live) or _new_lane(live, place, floor),
                 frozenset(settled.get(live, ())),
                 untold.get(live, ""),
-                waiting.get(live, frozenset()),
+                frozenset(waiting.get(live, nobody)),
+                _failing_since(waiting.get(live, nobody)),
             )
             for live in wanted
             if not _is_replay(live)
@@ -384,12 +386,21 @@ class Consumer:
                 raise Stopped
 
 
-def _waiting(conn: Conn, place: Place) -> dict[str, frozenset[bytes]]:
-    """Return the order keys of a partition that have open parked rows, by subscription."""
-    found: dict[str, set[bytes]] = {}
-    for subscription, order_key in succession.waiting(conn, *place):
-        found.setdefault(subscription, set()).add(order_key)
-    return {subscription: frozenset(keys) for subscription, keys in found.items()}
+def _waiting(conn: Conn, place: Place) -> dict[str, dict[bytes, int | None]]:
+    """Return the order keys of a partition that have open parked rows, by subscription.
+
+    With each, since when its head fails with its endpoint, in Unix µs, or None.
+    """
+    found: dict[str, dict[bytes, int | None]] = {}
+    for (subscription, order_key), since_us in succession.waiting(conn, *place).items():
+        found.setdefault(subscription, {})[order_key] = since_us
+    return found
+
+
+def _failing_since(heads: Mapping[bytes, int | None]) -> int | None:
+    """Return since when all of these heads fail with their endpoint; None where one does not."""
+    known = [since_us for since_us in heads.values() if since_us is not None]
+    return min(known) if known and len(known) == len(heads) else None
 
 
 def _lanes_of(snapshot: Snapshot, topic: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery import health, inbox, request
+from delivery import health, inbox, request, suspicion
 from delivery.batch import Batch, Outcomes
 from delivery.batching import BatchLane, Bundle
 from delivery.board import Board
@@ -122,6 +122,7 @@ class Dispatcher:
         self._in_flight = 0
         self._lags = Lags()
         self._reported_at = 0.0
+        self._doubted_at = 0.0
         self.held: frozenset[Order] = frozenset()
         """Orders of lanes that wait for a person; swapped as a whole, for other threads."""
 
@@ -251,6 +252,9 @@ class Dispatcher:
         self._finish_leaving()
         if now - self._reported_at >= health.EVERY_S:
             self._report(now)
+        if now - self._doubted_at >= suspicion.EVERY_S:
+            self._doubted_at = now
+            self._presume_down(suspicion.silent(self._board, self._turns, now), now)
         if self._drain is not None and self._is_at_rest():
             self._drain.done.set()
 
@@ -361,13 +365,24 @@ class Dispatcher:
         endpoint = delivery.form.subscription.endpoint.id
         if window.breaker.is_open:
             window.opened(now, self._random.random())
-            self._board.endpoint_down(endpoint)
-            log.warning("endpoint.went_down", endpoint=endpoint)
+            self._went_down(endpoint)
         else:
             window.closed(now)
             since = window.down_since if window.down_since is not None else now
             self._outcomes.hasten(self._board.endpoint_up(endpoint, since), since)
             log.info("endpoint.came_back", endpoint=endpoint, down_s=round(now - since, 1))
+
+    def _went_down(self, endpoint: str) -> None:
+        self._board.endpoint_down(endpoint)
+        log.warning("endpoint.went_down", endpoint=endpoint)
+
+    def _presume_down(self, suspects: Iterable[suspicion.Suspect], now: float) -> None:
+        """Probe endpoints that nothing else would be sent to before a schedule is over."""
+        for endpoint, window, since in suspects:
+            was_open = window.breaker.is_open
+            window.presumed_down(now, since)
+            if not was_open:
+                self._went_down(endpoint)
 
     def _wait_for_endpoint(self, delivery: Delivery, outcome: str) -> float:
         """Keep a delivery owed whose endpoint is down: that costs it nothing.
@@ -519,6 +534,10 @@ class Dispatcher:
                 self._heads.reclaim()
             case inbox.Assigned():
                 self._board.assigned(note)
+                now_us = self._outcomes.now_us(now)
+                self._presume_down(
+                    suspicion.inherited(self._board, note.lanes, now, now_us=now_us), now
+                )
             case inbox.Revoked():
                 self._leaving.append(Leaving(note))
                 self._board.leave(note.places)

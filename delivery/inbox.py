@@ -26,12 +26,14 @@ class Found:
     settled  offsets at or above its position that were settled already
     untold   webhook-id of what tells of its last gap and has not arrived yet, or ""
     waiting  order keys that have open parked rows
+    failing_us  since when every head of them fails with its endpoint, Unix µs; None: one does not
     """
 
     row: "LaneRow"
     settled: frozenset[int] = frozenset()
     untold: str = ""
     waiting: frozenset[bytes] = frozenset()
+    failing_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from psycopg import Connection, Cursor
 
 from delivery import sealing
 from delivery.attempts import AttemptRow, copy_attempts, possible_ms
+from delivery.outcome import UNWELL_PATTERN
 from kafkahub.crypto import SealBroken
 
 __all__ = ["AttemptRow", "copy_attempts"]
@@ -152,7 +153,8 @@ WITH due AS MATERIALIZED (
       CROSS JOIN LATERAL (
           SELECT id FROM parked_delivery
            WHERE subscription_id = o.subscription AND state = 'scheduled' AND order_key IS NULL
-             AND next_attempt_at <= now()
+             AND (next_attempt_at <= now() OR (%(is_early)s
+                  AND concat_ws(' ', last_outcome, last_status) ~ %(unwell)s))
              AND NOT EXISTS (
                  SELECT FROM subscriptions_subscription s
                    JOIN subscriptions_grant g ON g.partner_id = s.partner_id
@@ -311,11 +313,13 @@ def claim_due(
     limit: int,
     each: int,
     lease_s: float,
+    is_early: bool = False,
 ) -> list[ParkedRow]:
     """Claim rows that are due, and rows whose claimer did not renew its lease; oldest first.
 
     subscriptions  those that may be sent to now; rows of others are left alone
     limit, each    most rows in all, and of one subscription
+    is_early       also what is not due and failed with its endpoint: it is a probe
     """
     values = {
         "owner": owner,
@@ -323,6 +327,8 @@ def claim_due(
         "limit": limit,
         "each": each,
         "lease_s": lease_s,
+        "is_early": is_early,
+        "unwell": UNWELL_PATTERN,
     }
     return opened(conn.execute(CLAIM_DUE, values).fetchall())
 

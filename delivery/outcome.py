@@ -43,6 +43,18 @@ OUR_OUTCOMES = frozenset(
 )
 
 
+UNWELL_PATTERN = (
+    "^(dns|tcp|tls|timeout)_|^(redirect|bad_response|auth_failed)( |$)|^http_... (5[0-9]{2}|"
+    + "|".join(str(status) for status in sorted(FAILED_4XX | {REQUEST_TIMEOUT}))
+    + ")$"
+)
+"""What matches an outcome and its status, joined by a space, that speaks of the endpoint.
+
+For PostgreSQL, which looks for rows of ``FAILED`` and ``OVERLOADED`` records. One that was
+throttled has no status in its row.
+"""
+
+
 def name_of(status: int) -> str:
     """Return the outcome of a plain final status."""
     if 200 <= status < 300:  # noqa: PLR2004 - the class of success, RFC 9110 section 15.3

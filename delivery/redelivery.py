@@ -116,7 +116,7 @@ class Redelivery:
             self._post(Released(list(gone)))
 
     def _claim(self, conn: Conn) -> list[ledger.ParkedRow]:
-        """Claim what is due; of an endpoint that is down one row at a time, as a probe."""
+        """Claim what is due; of an endpoint that is down one row, due or not, as a probe."""
         held = self.leases.count()
         room = CLAIMS_MAX - held.total()
         if room <= 0:
@@ -127,7 +127,7 @@ class Redelivery:
         fresh = [one for one in up if not held[one]]
         probes = [one.id for one in sending if one.endpoint.id in down and not held[one.id]]
         rows = self._claim_of(conn, fresh, limit=room, each=max(1, room // FRESH_SHARE))
-        rows += self._claim_of(conn, probes, limit=room - len(rows), each=1)
+        rows += self._claim_of(conn, probes, limit=room - len(rows), each=1, is_early=True)
         busy = [one for one in up if 0 < held[one] < EACH_MAX]
         rows += self._claim_of(conn, busy, limit=room - len(rows) - RESERVE, each=EACH_MAX)
         ordered = {
@@ -137,23 +137,43 @@ class Redelivery:
         }
         if ordered and len(rows) < room:
             rows += self._claim_heads(conn, ordered.intersection(up), each=HEADS_MAX, behind=BEHIND)
-            rows += self._claim_heads(conn, ordered.intersection(probes), each=1, behind=0)
+            rows += self._claim_heads(
+                conn, ordered.intersection(probes), each=1, behind=0, is_early=True
+            )
         return rows
 
     def _claim_of(
-        self, conn: Conn, subscriptions: list[str], *, limit: int, each: int
+        self,
+        conn: Conn,
+        subscriptions: list[str],
+        *,
+        limit: int,
+        each: int,
+        is_early: bool = False,
     ) -> list[ledger.ParkedRow]:
         if not subscriptions or limit <= 0:
             return []
         at = self._monotonic()
         rows = ledger.claim_due(
-            conn, self._owner, subscriptions=subscriptions, limit=limit, each=each, lease_s=LEASE_S
+            conn,
+            self._owner,
+            subscriptions=subscriptions,
+            limit=limit,
+            each=each,
+            lease_s=LEASE_S,
+            is_early=is_early,
         )
         self.leases.hold({row.id: row.subscription for row in rows}, at)
         return rows
 
     def _claim_heads(
-        self, conn: Conn, subscriptions: set[str], *, each: int, behind: int
+        self,
+        conn: Conn,
+        subscriptions: set[str],
+        *,
+        each: int,
+        behind: int,
+        is_early: bool = False,
     ) -> list[ledger.ParkedRow]:
         if not subscriptions:
             return []
@@ -166,6 +186,7 @@ class Redelivery:
             each=each,
             behind=behind,
             lease_s=LEASE_S,
+            is_early=is_early,
         )
         self.leases.hold({row.id: row.subscription for row in rows}, at)
         return rows

@@ -14,6 +14,7 @@ from psycopg import Connection, Cursor
 
 from delivery import ledger
 from delivery.ledger import ParkedRow
+from delivery.outcome import UNWELL_PATTERN
 
 Conn = Connection[tuple[Any, ...]]
 """Any: rows of plain cursors have the types of their query, which mypy cannot see."""
@@ -44,7 +45,14 @@ WITH mine AS MATERIALIZED (
           SELECT h.id FROM parked_delivery h
             JOIN mine ON mine.topic = h.topic AND mine.partition = h.partition
            WHERE h.subscription_id = o.subscription AND h.state = 'scheduled'
-             AND h.order_key IS NOT NULL AND h.next_attempt_at <= now()
+             AND h.order_key IS NOT NULL
+             AND (h.next_attempt_at <= now() OR (%(is_early)s
+                  AND concat_ws(' ', h.last_outcome, h.last_status) ~ %(unwell)s))
+             AND NOT EXISTS (
+                 SELECT FROM subscriptions_subscription s
+                   JOIN subscriptions_grant g ON g.partner_id = s.partner_id
+                  WHERE s.id = o.subscription AND g.topic_id = h.topic AND g.action = 'read'
+                    AND h.partition >= 0 AND g.version <> h.grant_version)
            ORDER BY h.next_attempt_at LIMIT %(each)s
              FOR UPDATE OF h SKIP LOCKED) p
      LIMIT %(limit)s
@@ -119,9 +127,14 @@ UPDATE parked_delivery SET claimed_by = NULL, lease_until = NULL
 """  # the primary key
 
 WAITING = """
-SELECT DISTINCT subscription_id, order_key FROM parked_delivery
+SELECT subscription_id, order_key,
+       (extract(epoch FROM min(first_failed_at) FILTER (
+            WHERE state IN ('scheduled', 'sending')
+              AND concat_ws(' ', last_outcome, last_status) ~ %(unwell)s)) * 1000000)::bigint
+  FROM parked_delivery
  WHERE topic = %(topic)s AND partition = %(partition)s AND order_key IS NOT NULL
    AND state IN ('scheduled', 'sending', 'blocked', 'held')
+ GROUP BY subscription_id, order_key
 """  # parked_order or parked_position
 
 STILL = """
@@ -157,11 +170,13 @@ def claim_heads(
     each: int,
     behind: int,
     lease_s: float,
+    is_early: bool = False,
 ) -> list[ParkedRow]:
     """Claim due heads in partitions of ``owner``, and those behind them; by offset.
 
     limit, each  most heads in all, and of one subscription
     behind       most rows behind one head that are claimed with it
+    is_early     also heads that are not due and failed with their endpoint: as probes
     """
     values = {
         "owner": owner,
@@ -170,6 +185,8 @@ def claim_heads(
         "each": each,
         "behind": behind,
         "lease_s": lease_s,
+        "is_early": is_early,
+        "unwell": UNWELL_PATTERN,
     }
     return ledger.opened(conn.execute(CLAIM_HEADS, values).fetchall())
 
@@ -208,10 +225,14 @@ def dissolve(cur: Cur, lane: tuple[str, str, int], *, kept_days: int) -> None:
     cur.execute(DISSOLVE, values | {"kept_days": kept_days})
 
 
-def waiting(conn: Conn, topic: str, partition: int) -> set[tuple[str, bytes]]:
-    """Return (subscription, order key) of all keys of a partition that have open rows."""
-    rows = conn.execute(WAITING, {"topic": topic, "partition": partition}).fetchall()
-    return {(subscription, order_key) for subscription, order_key in rows}
+def waiting(conn: Conn, topic: str, partition: int) -> dict[tuple[str, bytes], int | None]:
+    """Return (subscription, order key) of all keys of a partition that have open rows.
+
+    With each, since when its head fails with its endpoint, in Unix µs; None where it does not.
+    """
+    place = {"topic": topic, "partition": partition, "unwell": UNWELL_PATTERN}
+    rows = conn.execute(WAITING, place).fetchall()
+    return {(subscription, order_key): since_us for subscription, order_key, since_us in rows}
 
 
 def still_open(conn: Conn, orders: Collection[Order]) -> set[Order]:

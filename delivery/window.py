@@ -174,6 +174,13 @@ class Window:
         self.size = PROBES_MAX
         self.not_before = max(self.not_before, now + self.breaker.next_probe_s(now, chance))
 
+    def presumed_down(self, now: float, failing_since: float) -> None:
+        """Send probes only, the first at once: nothing has gone out from here yet."""
+        self.breaker.presume(now, failing_since)
+        self.down_since = self.breaker.failing_since
+        self._slow_to = self._healthy
+        self.size = PROBES_MAX
+
     def probed(self, now: float, chance: float) -> None:
         """Note that a probe goes out; the next does not wait for its answer."""
         self.not_before = now + self.breaker.next_probe_s(now, chance)

@@ -12,6 +12,7 @@ from delivery import ledger
 from delivery.attempts import MAX_KEY_BYTES
 from delivery.ledger import AttemptRow, Conn, Dead, Later, NewlyParked, ParkedRow
 from delivery.models import DeliveryAttempt, ParkedDelivery
+from delivery.outcome import UNWELL_PATTERN
 from subscriptions.models import LanePosition, Subscription
 from tests import factories
 
@@ -232,6 +233,23 @@ def test_the_oldest_are_claimed_first_and_none_before_it_is_due(
     park(conn, parked(subscription, 1, delay_s=60))
 
     assert [row.offset for row in claim(conn, subscription)] == [2, 3]
+
+
+def test_of_an_endpoint_that_is_down_a_row_is_a_probe_before_it_is_due(
+    conn: Conn, subscription: Subscription
+) -> None:
+    park(conn, parked(subscription, 1, delay_s=30, last_outcome="http_4xx", last_status=400))
+    park(conn, parked(subscription, 2, delay_s=50, last_outcome="rate_limited", last_status=None))
+    park(conn, parked(subscription, 3, delay_s=90, last_outcome="http_5xx", last_status=503))
+    park(conn, parked(subscription, 4, delay_s=60, last_outcome="tcp_refused", last_status=None))
+
+    before = claim(conn, subscription)
+    early = ledger.claim_due(
+        conn, MINE, subscriptions=[subscription.id], limit=9, each=1, lease_s=5, is_early=True
+    )
+
+    assert before == []
+    assert [row.offset for row in early] == [4]
 
 
 def test_rows_of_a_subscription_that_may_not_be_sent_to_stand_in_nobodys_way(
@@ -481,6 +499,7 @@ ANALYZE lane_position; ANALYZE parked_delivery; ANALYZE delivery_attempt;
 """
 PLACE = {"topic": "orders", "partition": 0, "generation": 1, "floor": 0}
 CLAIMED = {"owner": MINE, "subscriptions": ["sub_1"], "limit": 9, "each": 9, "lease_s": 5}
+CLAIMED |= {"is_early": True, "unwell": UNWELL_PATTERN}
 ONE = {"ids": ["msg_1"], "owner": MINE, "lease_s": 5}
 DEAD = {name: [value] for name, value in Dead("msg_1", "x", "x", 500, 1, 1)._asdict().items()}
 LATER = {name: [value] for name, value in Later("msg_1", 1, "x", 500, 1, 1)._asdict().items()}

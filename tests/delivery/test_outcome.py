@@ -1,8 +1,10 @@
 """Each answer has one class."""
 
+import re
+
 import pytest
 
-from delivery.outcome import OutcomeClass, classify, name_of
+from delivery.outcome import UNWELL_PATTERN, OutcomeClass, classify, name_of
 
 
 @pytest.mark.parametrize("status", range(200, 300))
@@ -60,6 +62,31 @@ def test_statuses(status: int, asked: bool, expected: str) -> None:
 )
 def test_faults_of_the_way(outcome: str, expected: str) -> None:
     assert classify(outcome, None, asked_to_wait=False) == expected
+
+
+FAULTS = [
+    *("dns_not_found", "tcp_refused", "tls_expired", "timeout_headers", "timeout_body"),
+    *("redirect", "bad_response", "auth_failed", "address_denied", "local_resources"),
+    *("proxy_failed", "secret_unreadable", "grant_changed", ""),
+]
+
+
+def test_the_database_finds_what_failed_with_its_endpoint_by_the_same_rule() -> None:
+    seen = [(name_of(status), status) for status in range(100, 600)]
+    unwell = {OutcomeClass.FAILED, OutcomeClass.OVERLOADED}
+
+    for outcome, status in seen:
+        is_unwell = classify(outcome, status, asked_to_wait=False) in unwell
+        assert bool(re.search(UNWELL_PATTERN, f"{outcome} {status}")) is is_unwell, status
+
+
+@pytest.mark.parametrize("outcome", FAULTS)
+def test_the_database_knows_a_fault_of_the_way_without_a_status(outcome: str) -> None:
+    ours = {"address_denied", "local_resources", "proxy_failed", "secret_unreadable"}
+
+    found = bool(re.search(UNWELL_PATTERN, outcome))
+
+    assert found is (outcome not in ours | {"grant_changed", ""})
 
 
 @pytest.mark.parametrize("name", ["throttled", "blocked", "ours", "delivered"])

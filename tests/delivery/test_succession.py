@@ -11,7 +11,7 @@ from delivery import ledger, succession
 from delivery.ledger import Conn, Dead, Later, NewlyParked
 from delivery.models import ParkedDelivery, PartitionPosition
 from delivery.succession import Order
-from subscriptions.models import Subscription
+from subscriptions.models import Grant, Subscription
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,6 +84,7 @@ def claim(
     *,
     behind: int = 9,
     lease_s: float = 5,
+    is_early: bool = False,
 ) -> list[str]:
     rows = succession.claim_heads(
         conn,
@@ -93,6 +94,7 @@ def claim(
         each=10,
         behind=behind,
         lease_s=lease_s,
+        is_early=is_early,
     )
     return [one.id for one in rows]
 
@@ -212,7 +214,7 @@ def test_a_held_head_keeps_the_others_waiting(conn: Conn, subscription: Subscrip
 
     assert states() == {"msg_1": "held", "msg_2": "blocked", "msg_3": "blocked"}
     assert claim(conn, subscription) == []
-    assert succession.waiting(conn, "orders", 0) == {(subscription.id, TAG)}
+    assert succession.waiting(conn, "orders", 0) == {(subscription.id, TAG): None}
     assert succession.still_open(conn, [order_of(subscription)]) == {order_of(subscription)}
 
 
@@ -231,7 +233,45 @@ def test_rows_of_a_lane_that_keeps_another_order_go_out_on_their_own(
         "msg_3": "scheduled",
         "msg_9": "dead",
     }
-    assert succession.waiting(conn, "orders", 0) == set()
+    assert succession.waiting(conn, "orders", 0) == {}
+
+
+def test_a_head_that_failed_with_its_endpoint_tells_since_when_and_is_a_probe_before_it_is_due(
+    conn: Conn, subscription: Subscription
+) -> None:
+    head = row(subscription, 1, "scheduled", last_outcome="http_5xx", last_status=503)
+    park(conn, subscription, head._replace(delay_s=3_600), row(subscription, 2))
+    failed_at = ParkedDelivery.objects.get(pk="msg_1").first_failed_at
+
+    [since_us] = succession.waiting(conn, "orders", 0).values()
+    before = claim(conn, subscription)
+    early = claim(conn, subscription, behind=0, is_early=True)
+
+    assert since_us == round(failed_at.timestamp() * 1e6)
+    assert (before, early) == ([], ["msg_1"])
+
+
+def test_a_refused_head_is_no_probe_and_tells_nothing_of_its_endpoint(
+    conn: Conn, subscription: Subscription
+) -> None:
+    head = row(subscription, 1, "scheduled", last_outcome="http_4xx", last_status=400)
+    park(conn, subscription, head._replace(delay_s=3_600))
+
+    assert list(succession.waiting(conn, "orders", 0).values()) == [None]
+    assert claim(conn, subscription, is_early=True) == []
+
+
+def test_a_head_of_another_grant_is_left_to_whoever_projects_it_anew(
+    conn: Conn, subscription: Subscription
+) -> None:
+    Grant.objects.filter(pk=factories.grant(subscription.partner).pk).update(version=2)
+    park(conn, subscription, row(subscription, 1, "scheduled"))
+    before = claim(conn, subscription)
+
+    ParkedDelivery.objects.update(grant_version=2)
+
+    assert before == []
+    assert claim(conn, subscription) == ["msg_1"]
 
 
 VALUES = {

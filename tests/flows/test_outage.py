@@ -56,6 +56,31 @@ def test_an_outage_is_one_lane_row_and_ends_with_everything_delivered(
     assert DeliveryAttempt.objects.filter(kind="probe", subscription=broken.id).exists()
 
 
+def test_a_new_engine_probes_where_the_one_before_left_nothing_but_failed_heads(hub: Hub) -> None:
+    topic = hub.topic()
+    values = [json.dumps({"id": number}).encode() for number in range(6)]
+    tomorrow = 86_400
+    with Endpoint(status(503)) as receiver:
+        endpoint, _ = hub.endpoint(receiver.url)
+        hub.subscribe(topic, endpoint, ordering="key", retry_schedule_s=[tomorrow])
+        first = hub.engine()
+        hub.produce(topic, values[:2], [b"one", b"two"])
+        heads = ParkedDelivery.objects.filter(state="scheduled", last_status=503)
+        wait_for(lambda: heads.count() == 2, lambda: list(ParkedDelivery.objects.values()))
+        first.kill()
+        hub.produce(topic, values[2:], [b"one", b"two"] * 2)
+
+        hub.engine()
+        probes = DeliveryAttempt.objects.filter(kind="probe", http_status=503)
+        wait_for(probes.exists, lambda: list(DeliveryAttempt.objects.values("kind", "outcome")))
+        receiver.script(ok())
+
+        wait_for(lambda: len(numbers(receiver)) == len(values), lambda: numbers(receiver))
+        wait_for(lambda: not ParkedDelivery.objects.exists(), ParkedDelivery.objects.count)
+
+    assert set(DeliveryAttempt.objects.filter(offset__lt=2).values_list("number", flat=True)) > {1}
+
+
 def test_an_endpoint_that_is_gone_is_disabled_and_gets_what_it_is_owed_when_a_person_enables_it(
     hub: Hub,
 ) -> None:
