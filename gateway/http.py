@@ -20,7 +20,7 @@ from kafkahub import clock
 from kafkahub.errors import Fault, HubError, Invalid, OriginNotAllowed, Unauthenticated
 from kafkahub.problems import MEDIA_TYPE, describe
 from subscriptions import cors
-from subscriptions.authentication import apart, chain, ticket_cookie
+from subscriptions.authentication import apart, chain, ticket_cookie, verifiers
 from subscriptions.authentication.tickets import Ticket, Use
 from subscriptions.grants import Principal
 
@@ -96,6 +96,13 @@ def _pairs(query: bytes) -> Pairs | None:
         )
     except ValueError:
         return None
+
+
+def refuse_misplaced(request: Request) -> None:
+    """Refuse a credential in the URL, other than a ticket; raise Unauthenticated with a hint."""
+    if any(text.startswith(verifiers.FRONTS) for _, text in request.query):
+        text = "A credential must not be in a URL; send it in the Authorization header."
+        raise Unauthenticated(text)
 
 
 @dataclass(frozen=True, slots=True)

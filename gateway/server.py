@@ -28,6 +28,7 @@ from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from kafkahub.dispatch import ANSWER
+from kafkahub.hosts import is_unclear
 
 MAX_HEAD_BYTES = 16_384
 MAX_FRAGMENTS = 4_096
@@ -137,6 +138,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = None
         self._end_timer()
+        if is_unclear(self.url, self.headers):
+            raise ValueError(
+                "the head can be read in two ways"
+            )  # the parser stops: 400, and closed
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # its task has not run yet: nobody waits for the event

@@ -25,6 +25,7 @@ from gateway.http import (
     encoded,
     preflight_headers,
     problem,
+    refuse_misplaced,
     request_of,
 )
 from gateway.hub.connections import Connection, Ending, Listener, ending
@@ -150,6 +151,7 @@ class StreamDoor:
         if self._hub.is_draining:
             raise Unavailable("The server restarts.", retry_after_s=1)
         topics = topics_of(request.path, PREFIX)
+        refuse_misplaced(request)
         check_names(request)
         async with self._opening.places:
             call.visitor = await self._porter.visitor(request, transport="sse", topics=topics)

@@ -25,6 +25,7 @@ from gateway.http import (
     cors_headers,
     encoded,
     problem,
+    refuse_misplaced,
     request_of,
 )
 from gateway.hub.connections import Connection
@@ -98,6 +99,7 @@ class SocketDoor:
         begun_s = time.monotonic()
         request = request_of(scope)
         subprotocol = _subprotocol(scope["subprotocols"])
+        refuse_misplaced(request)
         check_names(request, KNOWN)
         if self._parts.hub.is_draining:
             raise Unavailable("The server restarts.", retry_after_s=1)

@@ -10,11 +10,12 @@ django = get_asgi_application()
 
 # ruff: noqa: E402 - what follows imports models, so Django is set up first
 from gateway import app
-from kafkahub import config
+from kafkahub import config, hosts
 from kafkahub.dispatch import WHO, Application, Scope, header
 from kafkahub.kafka.admin import Admin
 from kafkahub.kafka.options import admin_options
 from kafkahub.observability import health, logs
+from kafkahub.settings import ALLOWED_HOSTS
 from subscriptions import limiting, sightings, usage
 
 STREAMS = "/streams/"
@@ -32,6 +33,7 @@ def build() -> Application:
         watch,
         trusted=settings.trusted_proxies,
         public_host=urlsplit(settings.base_url).hostname or "",
+        is_ours=hosts.ours(ALLOWED_HOSTS),
         companions=(limiter, usage.process_usage(), sightings.process_sightings()),
         doors=app.build(settings, limiter, watch.drain),
         on_answered=_note,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from kafkahub.hosts import IsOurs, is_addressed
 from kafkahub.observability import health, logs, metrics
 
 Scope = dict[str, Any]
@@ -105,6 +106,8 @@ class Application:
 
     Runs   on the server's event loop; the watch and the companions in threads of their own
     Ends   with the lifespan: the companions, last started first, and the watch are stopped
+
+    is_ours  tells of a ``Host`` whether we answer by that name; probes are answered by any
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Application:
         *,
         trusted: Networks,
         public_host: str,
+        is_ours: IsOurs = lambda _: True,
         companions: Sequence[Companion] = (),
         doors: Doors | None = None,
         on_answered: OnAnswered | None = None,
@@ -125,6 +129,7 @@ class Application:
         self._companions = companions
         self._trusted = trusted
         self._public_host = public_host
+        self._is_ours = is_ours
         # Bound once: the module's own is bound anew for each line, also for one nobody writes.
         self._log = log.bind()
 
@@ -166,7 +171,11 @@ class Application:
         request_id = _identify(scope)
         exchange = Exchange(scope, send, request_id, self._log)
         try:
-            if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MAX_URL_BYTES:
+            if not is_addressed(scope, self._is_ours):
+                await reply(
+                    exchange.send, 400, b'{"status":400,"title":"Bad Request"}', closes=True
+                )
+            elif len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MAX_URL_BYTES:
                 await reply(exchange.send, 414, b'{"status":414,"title":"URI Too Long"}')
             elif scope["path"] == "/" and b"text/html" not in _accept(scope):
                 await reply(exchange.send, 200, b"{}", "application/json")
@@ -184,7 +193,8 @@ class Application:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket; on a path that is nobody's, its handshake gets 403."""
-        if self._doors is None or not self._doors.takes(scope["path"]):
+        is_taken = self._doors is not None and self._doors.takes(scope["path"])
+        if self._doors is None or not is_taken or not is_addressed(scope, self._is_ours):
             await send({"type": "websocket.close", "code": 1000})
             return
         scope["client"], scope["headers"] = as_trusted(scope, self._trusted)
@@ -343,14 +353,20 @@ def _is_in(address: str, networks: Networks) -> bool:
 
 
 async def reply(
-    send: Send, status: int, body: bytes, content_type: str = "application/problem+json"
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: str = "application/problem+json",
+    *,
+    closes: bool = False,
 ) -> None:
-    """Send one whole answer."""
+    """Send one whole answer; ``closes`` the connection behind it."""
     headers = [
         (b"content-type", content_type.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
+        *([(b"connection", b"close")] if closes else []),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

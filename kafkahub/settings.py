@@ -14,7 +14,8 @@ HOST = urlsplit(CONFIG.base_url).hostname or "127.0.0.1"
 
 DEBUG = False
 SECRET_KEY = CONFIG.secret_key.get_secret_value()
-ALLOWED_HOSTS = [*CONFIG.allowed_hosts, HOST]
+REST_HOST = urlsplit(CONFIG.public_url or CONFIG.base_url).hostname or HOST
+ALLOWED_HOSTS = [*CONFIG.allowed_hosts, HOST, REST_HOST]
 ROOT_URLCONF = "kafkahub.urls"
 ASGI_APPLICATION = "kafkahub.asgi.application"
 

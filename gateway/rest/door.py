@@ -105,6 +105,8 @@ CHARGED: Final = frozenset(
     {v2.produce, native.write, native.write_batch, v3_records.records, v3_records.batch}
 )
 """Handlers that charge the topic as well, by themselves."""
+TYPED: Final = frozenset({native_read.read, native.write, native.write_batch, v2_records.records})
+"""Handlers that choose by ``Accept`` in which form they answer."""
 
 
 class RestDoor:
@@ -152,6 +154,8 @@ class RestDoor:
         if handler is None:
             raise not_allowed(found.methods)
         principal = await identify(self._parts, call)
+        if handler not in TYPED:
+            confluent.check_accept(call.header(b"accept"))
         if handler not in CHARGED:
             charge(self._parts, principal, call, policies.cost(requests=1, bytes_in=call.length))
         return await handler(self._parts, call, *found.names)

@@ -105,7 +105,6 @@ async def produce(parts: Parts, call: Call, name: str, text: str | None = None) 
     """Write records; the order is that of the checks, cheapest first, and nothing is half done."""
     principal = call.who
     embedded = confluent.produced(call.header(b"content-type"))
-    confluent.check_accept(call.header(b"accept"))
     strict = is_strict(call)
     authorized(parts, principal, name)
     charge(parts, principal, call, policies.cost(requests=1, bytes_in=call.length, topic=name))

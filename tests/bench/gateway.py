@@ -107,7 +107,7 @@ def produce(web: Web, own: Own, program: Path, records: int, requests: int) -> P
     """Send produce requests of so many records each, with an API key, on kept connections."""
     body = json.dumps({"records": [{"value": {"foo": "bar"}}] * records}).encode()
     head = (
-        f"POST /topics/{own.produced} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON_V2}\r\n"
+        f"POST /topics/{own.produced} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {JSON_V2}\r\n"
         f"Authorization: Bearer {own.key}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     request = program.parent / f"request-{records}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from kafkahub import dispatch
+from kafkahub import dispatch, hosts
 from kafkahub.observability import health, logs
 
 PROXY = (ip_network("10.0.0.0/24"),)
@@ -207,3 +207,50 @@ def test_a_websocket_is_refused() -> None:
     asyncio.run(application({"type": "websocket"}, _nothing, send))
 
     assert told == [{"type": "websocket.close", "code": 1000}]
+
+
+@pytest.mark.parametrize(
+    ("named", "is_ours"),
+    [
+        ([b"hub.example.com"], True),
+        ([b"HUB.example.com:8443"], True),
+        ([b"rest.example.com"], True),
+        ([b"evil.example"], False),
+        ([b"hub.example.com@evil.example"], False),
+        ([b"hub.example.com", b"hub.example.com"], False),
+        ([b""], False),
+        ([], False),
+    ],
+)
+def test_a_request_names_one_host_of_ours(named: list[bytes], is_ours: bool) -> None:
+    judge = hosts.ours(["hub.example.com", "rest.example.com"])
+    headers = [(b"host", value) for value in named]
+
+    assert hosts.is_addressed({"headers": headers, "http_version": "1.1"}, judge) is is_ours
+    assert not hosts.is_addressed({"headers": headers, "http_version": "2.0"}, judge)
+
+
+@pytest.mark.parametrize(
+    ("target", "is_unclear"),
+    [
+        (b"/topics", False),
+        (b"*", False),
+        (b"http://hub.example.com/topics", False),
+        (b"https://HUB.example.com?x=1", False),
+        (b"http://evil.example/topics", True),
+        (b"http://hub.example.com@evil.example/", True),
+        (b"hub.example.com:443", True),
+        (b"file:///etc/passwd", True),
+    ],
+)
+def test_a_target_names_no_other_host(target: bytes, is_unclear: bool) -> None:
+    assert hosts.is_unclear(target, [(b"host", b"hub.example.com")]) is is_unclear
+
+
+@pytest.mark.parametrize(
+    ("encoding", "is_unclear"), [(b"Chunked", False), (b"xchunked", True), (b"chunked, gzip", True)]
+)
+def test_a_body_tells_where_it_ends(encoding: bytes, is_unclear: bool) -> None:
+    headers = [(b"host", b"hub.example.com"), (b"transfer-encoding", encoding)]
+
+    assert hosts.is_unclear(b"/topics", headers) is is_unclear
