@@ -56,7 +56,7 @@ class Leasing:
         self._encode = encode
 
     async def join(self, member: Member) -> None:
-        """Let a member read in its group. Raises Conflict, RateLimited, Unavailable."""
+        """Let a member read in its group. Raises Conflict, QuotaExceeded, Unavailable."""
         starts = {
             part: Start(offset, await self._topology.epoch(part[0]))
             for part, offset in member.found.offsets.items()

@@ -9,6 +9,7 @@ from google.rpc.status_pb2 import Status
 
 from kafkahub.errors import (
     Conflict,
+    CursorExpired,
     Fault,
     Forbidden,
     HubError,
@@ -18,8 +19,10 @@ from kafkahub.errors import (
     MethodNotAllowed,
     NotFound,
     NotSupportedByCluster,
+    OutcomeUnknown,
     PartitionNotFound,
     RateLimited,
+    RequestTimeout,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -37,9 +40,12 @@ _CODES: Sequence[tuple[type[HubError], int]] = (
     (NotFound, code_pb2.NOT_FOUND),
     (PartitionNotFound, code_pb2.NOT_FOUND),
     (InProgress, code_pb2.ABORTED),
+    (OutcomeUnknown, code_pb2.ABORTED),
     (Conflict, code_pb2.FAILED_PRECONDITION),
     (RateLimited, code_pb2.RESOURCE_EXHAUSTED),
     (TooLarge, code_pb2.RESOURCE_EXHAUSTED),
+    (CursorExpired, code_pb2.OUT_OF_RANGE),
+    (RequestTimeout, code_pb2.DEADLINE_EXCEEDED),
     (MethodNotAllowed, code_pb2.UNIMPLEMENTED),
     (NotSupportedByCluster, code_pb2.UNIMPLEMENTED),
     (Unavailable, code_pb2.UNAVAILABLE),
@@ -60,6 +66,8 @@ def status_of(error: HubError, *, metadata: Mapping[str, str] | None = None) -> 
     code, _ = code_and_title(error)
     number = next((each for kind, each in _CODES if isinstance(error, kind)), code_pb2.INTERNAL)
     text = error.detail if number != code_pb2.INTERNAL else "Something went wrong on our side."
+    if isinstance(error, CursorExpired):
+        metadata = {"topic": str(error.gap["topic"]), "resume": error.resume}
     details = [_info(code, metadata or {}), *_details(error)]
     return _status(number, text, details)
 

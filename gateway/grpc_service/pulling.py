@@ -18,13 +18,13 @@ from gateway.hub.groups import RecordId
 from gateway.hub.log import Part
 from gateway.hub.place import Place
 from gateway.hub.reads import Bounds, size_of
-from gateway.leased import Given, Member, place_of
+from gateway.leased import Given, Handed, Member, place_of
 from gateway.leasing import Leasing
 from gateway.proto.kafkahub.v1 import kafkahub_pb2 as pb
 from gateway.stream import Looked, Streams, Wanted
 from gateway.topology import Topology
 from kafkahub import clock
-from kafkahub.errors import Fault, Invalid, NotFound, RecordTooLarge
+from kafkahub.errors import CursorExpired, Fault, Invalid, NotFound, RecordTooLarge
 from kafkahub.kafka.record import Record
 from kafkahub.limits.policies import cost
 from subscriptions.audit import Actor, ActorKind
@@ -91,6 +91,10 @@ class Pulling:
         self._front.admit(call, cost(requests=1, bytes_in=call.size))
         member = await self.member(call, start, asked.start, timeout_s=CALLED_S)
         handed = await self.leasing.receive(member, bounds, wait_s)
+        if handed.gaps and asked.start.on_gap == pb.ON_GAP_FAIL:
+            await self._give_back(member, handed)
+            cursor = place_of(member, handed.after).token(member.tokens)
+            raise CursorExpired({"topic": handed.gaps[0].topic}, cursor)
         style = member.spec().style
         frames = [self.frame(one, style, member.name.partner) for one in handed.given]
         self._front.account.gave(call.principal, shares(handed.given, frames))
@@ -101,6 +105,12 @@ class Pulling:
         )
         await self._tell_lag(answer, member, handed.after)
         return answer
+
+    async def _give_back(self, member: Member, handed: Handed) -> None:
+        """Let what a failing call does not tell come again at once; the gap is passed."""
+        acts = [Act(one.ack_id, "nack") for one in handed.given]
+        if acts:
+            await self.leasing.settle(member.name.partner, member.name.group, acts)
 
     async def ack(self, call: Call[pb.AckRequest]) -> pb.AckResponse:
         """Settle records, at whatever process they were handed out."""

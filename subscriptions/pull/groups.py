@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from kafkahub import config
-from kafkahub.errors import RateLimited
+from kafkahub.errors import QuotaExceeded
 from subscriptions import audit
 from subscriptions.audit import Actor, Verb
 from subscriptions.models import Partner, PullGroup, Subscription
@@ -109,7 +109,7 @@ def create_instance(
 
     order_mode  what the group must have; ``""``: its own, ``ordered`` for a new one
 
-    Raises InstanceExists, IllegalState for a group of another order mode, RateLimited for too
+    Raises InstanceExists, IllegalState for a group of another order mode, QuotaExceeded for too
     many groups or instances.
     """
     with transaction.atomic(), connection.cursor() as cursor:
@@ -124,7 +124,7 @@ def create_instance(
         limit = config.load().max_pull_instances
         if cursor.fetchone()[0] >= limit:
             text = f"A partner may have {limit} consumer instances."
-            raise RateLimited(text, retry_after_s=QUOTA_RETRY_S)
+            raise QuotaExceeded(text, retry_after_s=QUOTA_RETRY_S)
         made = uuid4()
         text = msgspec.json.encode(settings).decode()
         cursor.execute(INSERT_INSTANCE, [made, group, name.instance, door, text, str(timeout)])
@@ -132,7 +132,7 @@ def create_instance(
 
 
 def open_group(cursor: CursorWrapper, actor: Actor, name: Name) -> int:
-    """Return the id of a group, which is made at first use. Raises RateLimited for too many."""
+    """Return the id of a group, which is made at first use. Raises QuotaExceeded for too many."""
     group, _ = _group(cursor, actor, name, PullGroup.OrderMode.ORDERED)
     return group
 
@@ -156,7 +156,7 @@ def _new_group(actor: Actor, name: Name, order_mode: str) -> int:
     limit = config.load().max_pull_groups
     if PullGroup.objects.filter(partner_id=name.partner).count() >= limit:
         text = f"A partner may have {limit} consumer groups."
-        raise RateLimited(text, retry_after_s=QUOTA_RETRY_S)
+        raise QuotaExceeded(text, retry_after_s=QUOTA_RETRY_S)
     subscription = Subscription.objects.create(
         partner_id=name.partner,
         endpoint=None,

@@ -73,7 +73,7 @@ def join(
     starts      of partitions where the group has no position
     session     of a stream, which ends an older one of the name; ``""`` for a call on its own
 
-    Raises IllegalState for another order mode or a name that a stream has, RateLimited for too
+    Raises IllegalState for another order mode or a name that a stream has, QuotaExceeded for too
     many groups or instances.
     """
     settings: Mapping[str, object] = {"auto_commit": False, "session": session}

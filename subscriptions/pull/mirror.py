@@ -96,7 +96,7 @@ def take_in(kafka: Kafka, actor: Actor, name: Name, source: str) -> Taken:
     name    of the group, whatever its instance; it is made where it is not there
     source  the Kafka group
 
-    Raises KafkaUnavailable, NoAdminApi, RateLimited for too many groups.
+    Raises KafkaUnavailable, NoAdminApi, QuotaExceeded for too many groups.
     """
     offsets = kafka.committed(source)
     epochs = {topic: _epoch(kafka, topic) for topic, _ in offsets}

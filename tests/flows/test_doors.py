@@ -17,6 +17,7 @@ from tests.flows.conftest import Hub
 from tests.gateway import grpc_rig
 from tests.gateway.grpc_rig import Server
 from tests.streams.reading import Reading
+from tests.streams.talk import greeted
 from tests.streams.web import Web, running, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
@@ -135,7 +136,7 @@ def test_a_streams_id_goes_on_at_rest_and_grpc(doors: Doors) -> None:
     assert doors.rest_from(topic, written) == [7]
 
 
-def test_one_group_is_read_in_turns_by_v2_and_grpc(doors: Doors) -> None:
+def test_one_group_is_read_in_turns_by_v2_grpc_and_websocket(doors: Doors) -> None:
     topic = doors.hub.topic()
     doors.entitled(topic)
     doors.hub.produce(topic, orders(0, RECORDS))
@@ -163,9 +164,22 @@ def test_one_group_is_read_in_turns_by_v2_and_grpc(doors: Doors) -> None:
         wait_for(lambda: members(doors) == [], lambda: members(doors))
         return [json.loads(record.value)["id"] for record in records]
 
-    assert by_v2(2) == [0, 1]
-    assert by_grpc(2) == [2, 3]
-    assert by_v2(10) == [4, 5]
+    def by_websocket(most: int) -> list[int]:
+        """Take and acknowledge so many on a connection, and leave the group."""
+        with greeted(doors.web.port, doors.rest.key or "") as one:
+            one.subscribe("a", topic, group="g", credit=most)
+            frame = one.hear_until("events")
+            one.say("ack", sub="a", cursor=frame["cursor"])
+            one.say("unsubscribe", id="u", sub="a")
+            one.hear_until("unsubscribed")
+        wait_for(lambda: members(doors) == [], lambda: members(doors))
+        return [event["value"]["id"] for event in frame["events"]]
+
+    assert by_v2(1) == [0]
+    assert by_grpc(1) == [1]
+    assert by_websocket(2) == [2, 3]
+    assert by_grpc(1) == [4]
+    assert by_v2(10) == [5]
     summary = doors.rest.get("/v3/clusters/kafkahub/consumer-groups/g/lag-summary")
     assert summary.json["total_lag"] == 0
     assert committed(doors) == RECORDS

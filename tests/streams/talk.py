@@ -271,3 +271,17 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
             return
         waiting.wait(0.02)
     raise AssertionError(what)
+
+
+@contextmanager
+def greeted(port: int, key: str) -> Iterator[Client]:
+    """Give a connection to a web process, greeted."""
+    with connect(
+        f"ws://127.0.0.1:{port}/ws",
+        additional_headers={"Authorization": f"Bearer {key}"},
+        compression=None,
+        close_timeout=1,
+    ) as line:
+        made = Client(line)
+        assert made.hear()["type"] == "hello"
+        yield made

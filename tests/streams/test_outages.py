@@ -10,6 +10,7 @@ from django.db import connection
 from kafkahub import config
 from tests import factories
 from tests.api import json_of
+from tests.conformance.client import Client
 from tests.conftest import MakeTopic
 from tests.fakes.line import Line
 from tests.streams.reading import Reading, numbers, reading
@@ -112,6 +113,36 @@ def test_postgresql_away_leaves_streams_open_and_lets_nobody_else_in(
 
     assert refused == 503
     assert during + after == list(range(10))
+
+
+def test_postgresql_away_commits_nothing_and_says_so(play: Stage, lines: Lines) -> None:
+    client, own = Client(play.web.url, play.alice.key), "/consumers/g/instances/i"
+    settings = {"name": "i", "format": "json", "auto.offset.reset": "earliest"}
+    assert client.post("/consumers/g", {**settings, "auto.commit.enable": False}).status == 200
+    client.post(f"{own}/subscription", {"topics": [play.topic]})
+    play.write(3)
+    read: list[object] = []
+
+    def is_read() -> bool:
+        read.extend(client.get(f"{own}/records").json)
+        return len(read) == 3
+
+    wait_for(is_read, lambda: read)
+    place = {"topic": play.topic, "partition": 0}
+    assert client.post(f"{own}/offsets", {"offsets": [{**place, "offset": 0}]}).status == 200
+    before = client.get(f"{own}/offsets").json
+
+    lines.postgresql.cut()
+    refused = [client.post(f"{own}/offsets"), client.get(f"{own}/records?timeout=1000")]
+    lines.postgresql.mend()
+
+    assert [one.error for one in refused] == [(503, 50302)] * 2
+    assert {one.headers["retry-after"] for one in refused} == {"5"}
+    wait_for(lambda: client.get(f"{own}/offsets").json == before, lambda: before)
+    assert client.post(f"{own}/offsets").status == 200
+    assert client.get(f"{own}/offsets").json == {
+        "offsets": [{**place, "offset": 3, "metadata": ""}]
+    }
 
 
 def test_redis_away_leaves_streams_open_and_lets_others_in(play: Stage, lines: Lines) -> None:

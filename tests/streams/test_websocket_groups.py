@@ -1,13 +1,11 @@
 """A subscription in a pull group goes on where the group stands, whoever reads in it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
-from tests.streams.talk import Client
+from tests.streams.talk import Client, greeted
 from tests.streams.web import Stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
@@ -15,18 +13,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.django_db(transaction=True)]
 GROUP = {"group": "billing", "instance": "one", "from": "earliest"}
 
 
-@contextmanager
-def alice(stage: Stage) -> Iterator[Client]:
-    """Give a connection, greeted."""
-    with connect(
-        f"ws://127.0.0.1:{stage.web.port}/ws",
-        additional_headers={"Authorization": f"Bearer {stage.alice.key}"},
-        compression=None,
-        close_timeout=1,
-    ) as line:
-        made = Client(line)
-        assert made.hear()["type"] == "hello"
-        yield made
+def alice(stage: Stage) -> AbstractContextManager[Client]:
+    return greeted(stage.web.port, stage.alice.key)
 
 
 def values(events: list[dict[str, Any]]) -> list[int]:
