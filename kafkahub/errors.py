@@ -8,7 +8,8 @@ HubError                       code                   status
 │   └── InvalidToken           invalid_token          401
 ├── Forbidden                  insufficient_scope     403
 │   ├── ActionNotGranted       action_not_granted     403
-│   └── OriginNotAllowed       origin_not_allowed     403
+│   ├── OriginNotAllowed       origin_not_allowed     403
+│   └── ReadOnlyView           read_only_view         403
 ├── NotFound                   not_found              404   unknown, foreign, deleted: the same
 │   └── TopicNotFound          topic_not_found        404
 ├── PartitionNotFound          partition_not_found    404
@@ -144,6 +145,16 @@ class OriginNotAllowed(Forbidden):
 
     def __init__(self) -> None:
         super().__init__("This origin is not among those that the partner allows.")
+
+
+class ReadOnlyView(Forbidden):
+    """An operator looks at a partner's portal, and tried to change something there."""
+
+    code = "read_only_view"
+    title = "A support view changes nothing"
+
+    def __init__(self) -> None:
+        super().__init__("This is a support view: it reads only, and nothing was changed.")
 
 
 class NotFound(HubError):

@@ -121,6 +121,9 @@ class Verb(StrEnum):
     ROLE_DELETED = "role.deleted"
     ENCRYPTION_ROTATED = "encryption.rotated"
     ISSUE_MOVED = "issue.moved"
+    SUPPORT_OPENED = "support.opened"
+    SUPPORT_LOOKED = "support.looked"
+    SUPPORT_ENDED = "support.ended"
 
 
 class ActorKind(StrEnum):

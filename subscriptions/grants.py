@@ -9,9 +9,10 @@ from subscriptions.projection import Projection
 
 Action = Literal["read", "write"]
 ACTIONS: tuple[Action, Action] = ("read", "write")
-PrincipalKind = Literal["key", "client", "subject", "member", "operator", "system"]
+PrincipalKind = Literal["key", "client", "subject", "member", "support", "operator", "system"]
 """``client``: of our own OAuth server; ``subject``: whom a registered issuer vouches for;
-``member``: a person in the portal, who looks after live and test alike."""
+``member``: a person in the portal, who looks after live and test alike; ``support``: an operator
+who looks at the portal of a partner, and may change nothing."""
 PARTNERS: frozenset[PrincipalKind] = frozenset({"key", "client", "subject"})
 Mode = Literal["live", "test"]
 

@@ -28,6 +28,7 @@ from subscriptions.models import (
     SigningSecret,
     StreamTicket,
     Subscription,
+    SupportVisit,
     Topic,
     UsageHour,
 )
@@ -71,6 +72,11 @@ def invitations_of(partner: str) -> InvitationQuerySet:
     """Return the partner's invitations, used and ended ones too."""
     rows: InvitationQuerySet = Invitation.objects.filter(partner_id=partner)
     return rows
+
+
+def visits_of(partner: str) -> QuerySet[SupportVisit]:
+    """Return the visits of support to the partner's portal, newest first. By its index."""
+    return SupportVisit.objects.filter(partner_id=partner)
 
 
 def audit_of(partner: str) -> QuerySet[AuditEvent]:

@@ -70,6 +70,12 @@ def when(text: str | None) -> SafeString | str:
 
 
 @register.filter
+def moment(at: datetime) -> SafeString | str:
+    """Return a time as ``when`` returns that of an API's text."""
+    return when(at.isoformat())
+
+
+@register.filter
 def clocked(text: str | None) -> SafeString | str:
     """Return an API's time of day, with the date on hover."""
     if not text:

@@ -16,6 +16,7 @@ from subscriptions.admin import (
     records,
     streams,
     subscriptions,
+    support,
     topics,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "records",
     "streams",
     "subscriptions",
+    "support",
     "topics",
 ]

@@ -3,18 +3,20 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
 from kafkahub.errors import Invalid
 from subscriptions import cors
 from subscriptions.actions import partners as verbs
+from subscriptions.actions.support import RIGHT, open_visit
 from subscriptions.admin.base import AnyForm, VersionedAdmin, actor_of, run_each
 from subscriptions.admin.display import badge, links
-from subscriptions.admin.pages import Question, ask_then
+from subscriptions.admin.pages import Question, ask, ask_then
 from subscriptions.audit import Actor, Verb
 from subscriptions.models import (
     ApiKey,
@@ -47,6 +49,14 @@ class Origins(forms.CharField):
             return list(dict.fromkeys(cors.canonical(part) for part in parts))
         except Invalid as error:
             raise forms.ValidationError(error.detail) from None
+
+
+class VisitForm(forms.Form):
+    """Why an operator looks at a partner's portal."""
+
+    reason = forms.CharField(
+        min_length=10, max_length=200, help_text="The partner reads it: at least 10 characters."
+    )
 
 
 CHOSEN = ("plan", "allowed_origins", "needs_second_factor")
@@ -88,7 +98,7 @@ class PartnerAdmin(VersionedAdmin[Partner]):
         "updated_at",
     )
     form = PartnerForm
-    actions = ("suspend", "resume")
+    actions = ("suspend", "resume", "view_as")
     dangerous_actions = frozenset({"suspend"})
 
     @admin.display(description="status", ordering="status")
@@ -135,6 +145,34 @@ class PartnerAdmin(VersionedAdmin[Partner]):
             lambda partner, reason: verbs.suspend_partner(actor, partner, reason),
             done="suspended",
         )
+
+    def has_support_permission(self, request: HttpRequest) -> bool:
+        """Whether the operator may look at portals."""
+        return request.user.has_perm(RIGHT)
+
+    @admin.action(description="View as partner", permissions=["support"])
+    def view_as(self, request: HttpRequest, queryset: QuerySet[Partner]) -> HttpResponseBase | None:
+        """Open the real portal of one partner, read only."""
+        chosen = list(queryset[:2])
+        if len(chosen) != 1:
+            messages.error(request, "Select one partner; a view shows one portal.")
+            return None
+        form, page = ask(
+            request,
+            queryset,
+            Question(
+                "view_as",
+                "Their portal opens for 30 minutes, read only, with the values of records masked. "
+                "They see that you looked, when, at which pages and why.",
+                "View as partner",
+            ),
+            VisitForm,
+        )
+        if page is not None or not isinstance(request.user, User):
+            return page
+        reason = form.cleaned_data["reason"]
+        open_visit(actor_of(request), request.user, chosen[0], reason)
+        return HttpResponseRedirect(f"/portal/{chosen[0].pk}/start")
 
     @admin.action(description="Resume", permissions=["operate"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Partner]) -> None:

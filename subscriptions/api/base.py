@@ -13,7 +13,7 @@ from kafkahub.dispatch import WHO
 from kafkahub.drf import answers
 from kafkahub.drf.operations import WRITES, Operation
 from kafkahub.drf.views import HubView
-from kafkahub.errors import Forbidden, RateLimited, Unauthenticated
+from kafkahub.errors import Forbidden, RateLimited, ReadOnlyView, Unauthenticated
 from kafkahub.limits import policies
 from kafkahub.limits.headers import Refusal
 from subscriptions import idempotency, limiting, usage
@@ -21,7 +21,7 @@ from subscriptions.audit import Actor, ActorKind
 from subscriptions.authentication import chain, verifiers
 from subscriptions.grants import Principal
 
-ACTORS = {"key": ActorKind.KEY, "member": ActorKind.MEMBER}
+ACTORS = {"key": ActorKind.KEY, "member": ActorKind.MEMBER, "support": ActorKind.OPERATOR}
 MEMBER = "kafkahub.member"
 """Key of a request's META under which the portal puts the member it asks for.
 
@@ -80,6 +80,8 @@ class PartnerView(ApiView):
         self.principal = self.charged = self._authenticated()
         _scope(self.django_request)[WHO] = self.principal
         self._charge()
+        if self.principal.kind == "support" and self.method in WRITES:
+            raise ReadOnlyView
         if operation.scope and not self.principal.has(operation.scope):
             raise Forbidden(f"The credential lacks the scope {operation.scope}.")
         if (repeat := self._repeat) is not None and (stored := idempotency.find(repeat)):

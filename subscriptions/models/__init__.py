@@ -22,6 +22,7 @@ from subscriptions.models.pull import (
 )
 from subscriptions.models.replays import Replay, ReplayLane, ReplayProgress
 from subscriptions.models.subscriptions import Subscription
+from subscriptions.models.support import SupportVisit
 from subscriptions.models.tickets import StreamTicket
 from subscriptions.models.topics import Grant, Topic
 
@@ -60,6 +61,7 @@ __all__ = [
     "SigningSecret",
     "StreamTicket",
     "Subscription",
+    "SupportVisit",
     "TokenSubject",
     "Topic",
     "UsageHour",

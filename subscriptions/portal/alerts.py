@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse
 
+from subscriptions import ownership
 from subscriptions.portal.base import PortalPage
 
 SHOWN = 50
@@ -16,6 +17,7 @@ class Alerts(PortalPage):
     def get(self, _: HttpRequest) -> HttpResponse:
         may_see = self.principal.has("keys:manage")
         return self.show(
+            visits=ownership.visits_of(self.partner.pk)[:SHOWN],
             notices=self.door.rows("/notices", limit=SHOWN),
             events=self.door.rows("/audit", limit=SHOWN) if may_see else [],
         )

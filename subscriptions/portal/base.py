@@ -13,9 +13,12 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from kafkahub import clock
+from kafkahub.errors import ReadOnlyView
+from subscriptions.actions.support import find_visit, note_page
 from subscriptions.authentication import member as members
 from subscriptions.grants import Principal
-from subscriptions.models import Member, Partner
+from subscriptions.models import Member, Partner, SupportVisit
+from subscriptions.portal import support
 from subscriptions.portal.door import FORBIDDEN, NOT_FOUND, UNAVAILABLE, Door, Refused
 
 SECTIONS = (
@@ -33,6 +36,7 @@ SECTIONS = (
     ("members", "Members", "m"),
 )
 """Address, name and key after ``g`` of each part, in the order of the side bar."""
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_LEFT = timedelta(hours=12)
 
 
@@ -77,6 +81,7 @@ class PortalPage(View):
     section: ClassVar[str] = ""
     template: ClassVar[str] = ""
     member: Member
+    visit: SupportVisit | None
     principal: Principal
     door: Door
 
@@ -85,13 +90,24 @@ class PortalPage(View):
     ) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return HttpResponseRedirect(f"/account/login/?next={request.path}")
-        self.member = _member(request, partner)
-        self.principal = members.principal(self.member, clock.now() + SESSION_LEFT)
-        self.door = Door(request, self.principal)
+        self._enter(request, partner)
         try:
+            if self.visit is not None:
+                _only_look(request, self.visit)
             return super().dispatch(request, *args, **kwargs)
         except Refused as refused:
             return self._refused(refused)
+
+    def _enter(self, request: HttpRequest, partner: str) -> None:
+        """Let a visit in before a membership: who looks as support changes nothing meanwhile."""
+        self.visit = find_visit(request.user, partner)
+        if self.visit is not None:
+            self.member = support.as_member(self.visit)
+            self.principal = support.principal(self.visit, self.member)
+        else:
+            self.member = _member(request, partner)
+            self.principal = members.principal(self.member, clock.now() + SESSION_LEFT)
+        self.door = Door(request, self.principal)
 
     @property
     def partner(self) -> Partner:
@@ -103,7 +119,8 @@ class PortalPage(View):
         shared = {
             "partner": self.partner,
             "member": self.member,
-            "may": self.principal.scopes,
+            "may": self.principal.scopes if self.visit is None else frozenset(),
+            "visit": self.visit,
             "root": root,
             "section": self.section,
             "sections": [(f"{root}{place}", place, name, key) for place, name, key in SECTIONS],
@@ -118,9 +135,12 @@ class PortalPage(View):
     def _refused(self, refused: Refused) -> HttpResponse:
         if refused.status == NOT_FOUND:
             raise Http404
-        text = _role_sentence(self.member) if refused.status == FORBIDDEN else str(refused)
+        is_role = refused.status == FORBIDDEN and self.visit is None
+        text = _role_sentence(self.member) if is_role else str(refused)
         is_away = refused.status == UNAVAILABLE
-        return self.show("refused.html", refused.status, text=text, is_away=is_away)
+        return self.show(
+            "refused.html", refused.status, text=text, code=refused.code, is_away=is_away
+        )
 
 
 def _member(request: HttpRequest, partner: str) -> Member:
@@ -132,6 +152,14 @@ def _member(request: HttpRequest, partner: str) -> Member:
     if found is None:
         raise Http404
     return found
+
+
+def _only_look(request: HttpRequest, visit: SupportVisit) -> None:
+    """Note what a visit looks at; raise Refused for all else, whatever the page would do."""
+    if request.method not in READS:
+        error = ReadOnlyView()
+        raise Refused(error.status, {"code": error.code, "detail": error.detail})
+    note_page(support.actor(request), visit, request.path)
 
 
 def _role_sentence(member: Member) -> str:

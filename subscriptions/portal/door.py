@@ -17,6 +17,7 @@ from django.urls import resolve
 
 from subscriptions.api.base import MEMBER
 from subscriptions.grants import Principal
+from subscriptions.portal.support import mask
 
 BASE = "/api/v1"
 REFUSED, FORBIDDEN, NOT_FOUND, UNAVAILABLE = 400, 403, 404, 503
@@ -84,7 +85,7 @@ class Door:
         data = msgspec.json.decode(answer.content) if answer.content else None
         if answer.status_code >= REFUSED:
             raise Refused(answer.status_code, data or {})
-        return data
+        return mask(data) if self.principal.kind == "support" else data
 
     def answer(
         self,

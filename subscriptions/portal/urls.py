@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from subscriptions.portal import alerts, endpoints, keys, members, start, subscriptions
+from subscriptions.portal import alerts, endpoints, keys, members, start, subscriptions, support
 
 urlpatterns = [
     path("", start.Start.as_view()),
@@ -20,5 +20,6 @@ urlpatterns = [
     path("subscriptions/<str:subscription>", subscriptions.OneSubscription.as_view()),
     path("members", members.Members.as_view()),
     path("members/<str:who>", members.OneMember.as_view()),
+    path("support/end", support.EndVisit.as_view()),
     path("alerts", alerts.Alerts.as_view()),
 ]
